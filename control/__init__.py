@@ -1,0 +1,1 @@
+"""The control plane: panel, API, quarantine, delivery, fleet."""

@@ -1,0 +1,1 @@
+"""The MX node: the SMTP session, the filters, the relay."""

@@ -1,0 +1,1 @@
+"""Reusable checks that gather facts and decide nothing."""

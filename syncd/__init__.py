@@ -1,0 +1,1 @@
+"""What nodes and control plane agree on, and how it travels: settings, spool records, next hops."""

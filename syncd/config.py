@@ -1,0 +1,112 @@
+"""Configuration files of a node and of the control plane: TOML in, frozen structs out.
+
+An unknown key or a wrong type is an error that names the file, the place and what to do.
+"""
+
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+
+class ConfigError(Exception):
+    """A configuration file that cannot be used; the text says which, where and why."""
+
+
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """PEM files of one side: the installation's CA, our certificate, our key."""
+
+    ca: str
+    cert: str
+    key: str
+
+
+class Etcd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where etcd is: "host:port" each; `tls` None only on a machine of one's own."""
+
+    endpoints: tuple[str, ...]
+    tls: Tls | None = None
+
+
+class Smtp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The SMTP front of a node."""
+
+    host: str
+    port: int
+    hostname: str
+    """Name in the banner, the Received fields and our EHLO to next hops."""
+    cert: str = ""
+    key: str = ""
+    max_message_bytes: int = 50 * 1024 * 1024
+    greet_delay_s: float = 0.0
+    """Wait this long before the banner, to catch clients that talk first; 0 looks once without waiting."""
+    bare_newlines: Literal["refuse", "normalise"] = "refuse"
+
+
+class Spool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The spool of a node."""
+
+    socket: str
+    journal_dir: str
+    host: str
+    port: int
+    receiver_host: str
+    receiver_port: int
+    secure_timeout_s: float = 1.0
+    when_not_secured: Literal["defer", "answer"] = "defer"
+    """What to answer when the second copy cannot be had in time: 451, or as if it were, with an alarm."""
+
+
+class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything a node's processes need."""
+
+    name: str
+    state_dir: str
+    panel_url: str
+    """Public address of the panel, named in replies: `<panel_url>/r/ID`."""
+    memcached_socket: str
+    resolver: tuple[str, ...]
+    """Name servers as "host:port"."""
+    smtp: Smtp
+    spool: Spool
+    etcd: Etcd
+    tls: Tls
+    """Node certificate of the installation's CA, for the spool protocol."""
+    metrics_host: str = "127.0.0.1"
+
+
+class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything the control plane's processes need."""
+
+    panel_url: str
+    panel_host: str
+    panel_port: int
+    database: str
+    """PostgreSQL DSN."""
+    etcd: Etcd
+    tls: Tls
+    """Receiver's certificate of the installation's CA."""
+    ca_cert: str
+    ca_key: str
+    receiver_host: str
+    receiver_port: int
+    receiver_journal_dir: str
+    packs: str
+    """Object store URL of the packs: "file:///…" or "s3://…"."""
+    prometheus_url: str
+    secret_file: str
+    """File with 32 random bytes: signs cookies and the released-mail header."""
+    scrape: dict[str, str] = {}
+    """Metrics URL of each control process, for service discovery."""
+    metrics_host: str = "127.0.0.1"
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def load(path: str | Path, kind: type[T]) -> T:
+    """Read one configuration file. Raises ConfigError."""
+    try:
+        return msgspec.toml.decode(Path(path).read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
