@@ -20,12 +20,13 @@ Ready = Callable[[], str]
 
 
 class Exporter:
-    """Serves the default registry on `host:port` until `close`."""
+    """Serves the default registry on `host:port` until `close`; with port 0, on the free `port` it found."""
 
     def __init__(self, host: str, port: int, ready: Ready = lambda: "") -> None:
         self._beat = time.monotonic()
         self._server = ThreadingHTTPServer((host, port), _handler(self._stuck, ready))
         self._server.daemon_threads = True
+        self.port: int = self._server.server_port
         threading.Thread(target=self._server.serve_forever, name="exporter", daemon=True).start()
 
     async def beat(self) -> None:

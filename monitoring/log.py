@@ -41,5 +41,5 @@ def configure(process: str, *, node: str = "") -> None:
 
 
 def get(name: str) -> Any:
-    """The logger of one module; `name` becomes the field `logger`."""
-    return structlog.get_logger(logger=name)
+    """The logger of one module; `name` becomes the field `module`."""
+    return structlog.get_logger(module=name)
