@@ -1,0 +1,81 @@
+"""From looks to decisions: judges every recipient of a transaction by its own domain's settings."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from monitoring import log
+from monitoring.metrics import mx as metrics
+from mx.filter import Action, Filter, Message, Seen, Stage
+from mx.judge import Decision, Judged, decide, judge, unsure
+from mx.looks import Looks
+from mx.services import KnownPolicy, Services
+from mx.transaction import Addressee
+
+_log = log.get(__name__)
+
+
+def shown_to(addressee: Addressee, seen: Seen) -> Seen:
+    """What the looks of this recipient's domain see."""
+    return replace(seen, recipient=addressee.address, domain=addressee.policy.domain)
+
+
+def begin(looks: Looks, addressee: Addressee, seen: Seen) -> None:
+    """Start the looks that need no more than has been seen at RCPT, while the dialogue goes on."""
+    looks.start(addressee.policy, shown_to(addressee, seen), upto=Stage.RCPT)
+
+
+async def decide_early(services: Services, looks: Looks, addressee: Addressee, seen: Seen) -> Decision | None:
+    """A refusal or deferral to speak at RCPT, without a copy; None when there is none.
+
+    Spoken early are filters that declare it, and those that the domain names in `refusal.early`.
+    """
+    policy = addressee.policy
+    names = {filter_.name for filter_ in services.filters if filter_.early} | set(policy.sections["refusal"].early)
+    at_rcpt = [filter_ for filter_ in services.filters if filter_.stage <= Stage.RCPT]
+    speaking = [filter_ for filter_ in at_rcpt if filter_.name in names and policy.sections[filter_.name].mode == "on"]
+    if not speaking:
+        return None
+    # An allow entry has to be heard before a filter that it would silence.
+    asked = at_rcpt if any(filter_.bypassable for filter_ in speaking) else speaking
+    judged = await _judge_all(asked, looks, policy, shown_to(addressee, seen))
+    heard = [one for one in judged if one.filter in speaking or one.verdict.action is Action.ALLOW]
+    decision = decide(heard, policy.sections["scoring"], local_part=addressee.mailbox.local_part)
+    return decision if decision.action in (Action.REFUSE, Action.DEFER) and decision.by != "score" else None
+
+
+async def decide_all(services: Services, looks: Looks, addressees: Sequence[Addressee], seen: Seen) -> None:
+    """Set every recipient's decision; `seen` holds the message. All looks run at once."""
+    for addressee in addressees:
+        looks.start(addressee.policy, shown_to(addressee, seen), upto=Stage.MESSAGE)
+    for addressee in addressees:
+        policy = addressee.policy
+        judged = await _judge_all(services.filters, looks, policy, shown_to(addressee, seen))
+        for one in judged:
+            metrics.verdicts.labels(one.filter.name, one.mode, one.verdict.action.value).inc()
+        addressee.decision = decide(judged, policy.sections["scoring"], local_part=addressee.mailbox.local_part)
+
+
+async def parsed(services: Services, addressees: Sequence[Addressee], raw: bytes) -> Message | None:
+    """The message parsed for the filters; None when no recipient has a filter on that reads messages."""
+    readers = [filter_.name for filter_ in services.filters if filter_.stage is Stage.MESSAGE]
+    if not any(one.policy.sections[name].mode != "off" for one in addressees for name in readers):
+        return None
+    try:
+        return await services.parser.parse(raw)
+    except Exception as error:  # noqa: BLE001 - a wall: a parser that cannot work leaves the message unchecked
+        _log.error("parser_failed", error=repr(error))
+        return Message((), (), len(raw), unchecked="the parser failed")
+
+
+async def _judge_all(filters: Sequence[Filter], looks: Looks, policy: KnownPolicy, seen: Seen) -> list[Judged]:
+    judged = []
+    for filter_ in filters:
+        settings = policy.sections[filter_.name]
+        if settings.mode == "off":
+            continue
+        facts = await looks.facts(filter_, policy, seen)
+        verdict = unsure(f"The look failed: {facts.failed}") if facts.failed else judge(filter_, settings, facts.value)
+        if verdict.action is Action.UNSURE and not facts.failed:
+            metrics.filter_unsure.labels(filter_.name).inc()
+        judged.append(Judged(filter_, settings.mode, verdict, facts.ms))
+    return judged

@@ -1,0 +1,230 @@
+"""The SMTP server: aiosmtpd's class, hooks and `smtp_*` methods, hardened.
+
+Kept of aiosmtpd: `session`, `envelope`, the handler's hooks, the methods below. Changed: a wall that
+answers 451 without detail and resets, addresses and parameters read as bytes (`mx.address`,
+`mx.parameters`), DATA taken in chunks (`mx.wire`), no AUTH. The connection itself is `mx.stream`.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from monitoring import log
+from monitoring.metrics import mx as metrics
+from mx import parameters, replies
+from mx.address import BadPath, forward_path, reverse_path
+from mx.replies import Reply
+from mx.session import MAX_RECIPIENTS, Reception
+from mx.stream import Closing, Front, Stream
+from mx.wire import Body, has_bare_newline, normalised
+
+MAX_ERRORS = 20
+"""Errors in one session before it is closed."""
+HOST_NAME_BYTES = 255
+DROP_FACTOR = 2
+"""A message that passes its limit this many times over is not read to its end: the connection is closed."""
+
+NOT_SMTP_VERBS = frozenset({"GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "PRI"})
+
+_log = log.get(__name__)
+
+
+class Server(Stream):
+    """One SMTP session."""
+
+    async def _obey(self, line: bytes) -> None:
+        self.session.heard(line)
+        try:
+            await self._command(line)
+        except (asyncio.CancelledError, ConnectionError, Closing):
+            raise
+        except Exception as error:  # noqa: BLE001 - the wall of a session: 451, no detail, reset, counted
+            metrics.session_errors.inc()
+            _log.exception("session_error", id=self.envelope.id, error=repr(error))
+            self._reset()
+            self._say(replies.TRY_LATER)
+
+    async def _command(self, line: bytes) -> None:
+        verb_bytes, _, argument = line.partition(b" ")
+        verb = verb_bytes.decode("ascii", "replace").upper()
+        if verb in NOT_SMTP_VERBS:
+            self._say(replies.NOT_SMTP)
+            raise Closing
+        method = self._smtp_methods.get(verb) if verb != "AUTH" else None  # an MX authenticates nobody
+        if method is None:
+            self._blame(replies.UNKNOWN_COMMAND if verb.isalnum() and verb.isascii() else replies.SYNTAX)
+        else:
+            await method(argument.strip().decode("utf-8", "surrogateescape"))
+
+    def _blame(self, reply: Reply) -> None:
+        """Say what the client did wrong, and count it."""
+        self.event_handler.error(self.session)
+        if self.session.errors > MAX_ERRORS:
+            self._say(replies.TOO_MANY_ERRORS)
+            raise Closing
+        self._say(reply)
+
+    def _reset(self) -> None:
+        self.event_handler.abandon(self.session, self.envelope)
+        self._set_post_data_state()  # type: ignore[no-untyped-call]
+
+    async def smtp_HELO(self, hostname: str) -> None:
+        """HELO."""
+        if await self._hello(hostname, extended=False):
+            self._say(Reply(250, "", self.hostname))
+
+    async def smtp_EHLO(self, hostname: str) -> None:
+        """EHLO, and what we offer. No CHUNKING, no AUTH, no DSN."""
+        if await self._hello(hostname, extended=True):
+            lines = [self.hostname, "PIPELINING", f"SIZE {self._front.max_message_bytes}", "8BITMIME", "SMTPUTF8"]
+            lines += ["ENHANCEDSTATUSCODES", f"LIMITS RCPTMAX={MAX_RECIPIENTS}"]
+            if self._front.tls() and not self.session.tls:
+                lines.append("STARTTLS")
+            for line in lines[:-1]:
+                self._say_line(f"250-{line}".encode())
+            self._say_line(f"250 {lines[-1]}".encode())
+
+    async def _hello(self, hostname: str, *, extended: bool) -> bool:
+        name = hostname.encode("utf-8", "surrogateescape")
+        if not name or len(name) > HOST_NAME_BYTES or not hostname.isprintable() or " " in hostname:
+            self._blame(replies.NEEDS_NAME)
+            return False
+        self._reset()
+        self.session.extended_smtp = extended
+        await self.event_handler.handle_HELO(self, self.session, self.envelope, hostname)
+        return True
+
+    async def smtp_STARTTLS(self, arg: str) -> None:
+        """Go over to TLS with the loop's own implementation; RFC 3207."""
+        context = self._front.tls()
+        if arg:
+            return self._blame(replies.NO_ARGUMENT)
+        if self.session.tls:
+            return self._blame(replies.TLS_ALREADY)
+        if context is None:
+            return self._blame(replies.TLS_UNAVAILABLE)
+        self._reset()
+        self._say(replies.START_TLS)
+        await self._flush()
+        await self._upgrade(context)
+        return None
+
+    async def smtp_MAIL(self, arg: str | None) -> None:
+        """MAIL FROM."""
+        path = self._path(arg or "", "FROM:", replies.MAIL_SYNTAX)
+        if path is None:
+            return None
+        if self.envelope.is_open:
+            return self._blame(replies.NESTED_MAIL)
+        try:
+            sender, rest = reverse_path(path)
+            wanted = parameters.of_mail(rest, extended=self.session.extended_smtp, limit=self._front.max_message_bytes)
+        except (BadPath, parameters.Refused) as error:
+            return self._blame(Reply(error.code, error.enhanced, str(error)))
+        if not path[: len(path) - len(rest)].isascii() and not wanted.smtputf8:
+            return self._blame(replies.NEEDS_SMTPUTF8)
+        self.envelope.smtp_utf8, self.envelope.eight_bit = wanted.smtputf8, wanted.eight_bit
+        self.envelope.declared_size = wanted.size
+        hook = self.event_handler.handle_MAIL
+        return await self.push(await hook(self, self.session, self.envelope, sender, rest.decode("latin-1").split()))
+
+    async def smtp_RCPT(self, arg: str | None) -> None:
+        """RCPT TO."""
+        path = self._path(arg or "", "TO:", replies.RCPT_SYNTAX)
+        if path is None:
+            return None
+        if not self.envelope.is_open:
+            return self._blame(replies.MAIL_FIRST)
+        try:
+            mailbox, rest = forward_path(path)
+        except BadPath as error:
+            return self._blame(Reply(error.code, error.enhanced, str(error)))
+        if rest.strip():
+            return self._blame(replies.PARAMETER_UNKNOWN)  # NOTIFY, ORCPT: we do not offer DSN (RFC 3461 section 4)
+        if not path.isascii() and not self.envelope.smtp_utf8:
+            return self._blame(replies.NEEDS_SMTPUTF8)
+        hook = self.event_handler.handle_RCPT
+        return await self.push(await hook(self, self.session, self.envelope, mailbox, []))
+
+    def _path(self, arg: str, keyword: str, syntax: Reply) -> bytes | None:
+        """The bytes after FROM: or TO:, or None when the command cannot stand here."""
+        if not self.session.host_name:
+            self._blame(replies.HELO_FIRST)
+        elif arg[: len(keyword)].upper() != keyword:
+            self._blame(syntax)
+        else:
+            # A blank after the colon is not allowed (RFC 5321 section 3.3), and common.
+            return arg[len(keyword) :].lstrip().encode("utf-8", "surrogateescape")
+        return None
+
+    async def smtp_DATA(self, arg: str) -> None:
+        """DATA: take the message in chunks, whatever is in it, and answer once."""
+        if arg:
+            return self._blame(replies.NO_ARGUMENT)
+        if not self.envelope.addressees:
+            return self._blame(replies.RCPT_FIRST if self.envelope.is_open else replies.MAIL_FIRST)
+        self._say(replies.START_MAIL)
+        body = await self._read_body()
+        status = await self._take(body)
+        self._set_post_data_state()  # type: ignore[no-untyped-call]
+        return await self.push(status)
+
+    async def _read_body(self) -> Body:
+        limit = self._front.max_message_bytes
+        body = Body(limit)
+        ended = body.feed(bytes(self._commands.held))
+        self._commands.held.clear()
+        while not ended:
+            ended = body.feed(await self._read())
+            if body.size_bytes > DROP_FACTOR * limit:
+                self.event_handler.unfit(self.session, self.envelope, replies.TOO_BIG, "size")
+                self._say(replies.TOO_BIG)
+                raise Closing
+        self._commands.feed(body.rest)
+        return body
+
+    async def _take(self, body: Body) -> str:
+        if body.too_big:
+            return self.event_handler.unfit(self.session, self.envelope, replies.TOO_BIG, "size")
+        message = body.message()
+        if has_bare_newline(message):
+            if not self._front.normalise_newlines:
+                return self.event_handler.unfit(self.session, self.envelope, replies.BARE_NEWLINE, "bare_newline")
+            message = normalised(message)
+        self.envelope.raw = self.envelope.content = self.envelope.original_content = message
+        if self._timeout_handle is not None:
+            self._timeout_handle.cancel()  # the accept path has a bound of its own
+        return await self.event_handler.handle_DATA(self, self.session, self.envelope)
+
+    async def smtp_RSET(self, arg: str) -> None:
+        """RSET."""
+        if arg:
+            return self._blame(replies.NO_ARGUMENT)
+        self._reset()
+        return self._say(replies.OK)
+
+    async def smtp_NOOP(self, arg: str) -> None:
+        """NOOP, with an argument or without."""
+        self._say(replies.OK)
+
+    async def smtp_QUIT(self, arg: str) -> None:
+        """QUIT; an argument is ignored (RFC 5321 section 4.1.1.10 forbids it, nobody needs the error)."""
+        self._say(replies.BYE)
+        raise Closing
+
+    async def smtp_VRFY(self, arg: str) -> None:
+        """VRFY tells nothing (RFC 5321 section 7.3)."""
+        self._say(replies.VRFY)
+
+    async def smtp_EXPN(self, arg: str) -> None:
+        """EXPN is not offered."""
+        self._blame(replies.NOT_OFFERED)
+
+    async def smtp_HELP(self, arg: str) -> None:
+        """HELP."""
+        self._say(replies.HELP)
+
+
+def factory(reception: Reception, front: Front) -> Callable[[], Server]:
+    """What a listener calls for each connection."""
+    loop = asyncio.get_running_loop()
+    return lambda: Server(reception, front, loop)

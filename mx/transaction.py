@@ -1,0 +1,125 @@
+"""The state of one connection and of the mail transaction open in it."""
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from aiosmtpd.smtp import Envelope, Session
+from ulid import ULID
+
+from mx.address import Mailbox
+from mx.filter import Message, Seen
+from mx.judge import Decision
+from mx.replies import Reply
+from mx.services import KnownPolicy
+from syncd.nexthop import Answer, clean
+from syncd.spool.record import Outcome
+
+DIALOGUE_LINES = 80
+"""How many of the latest lines of a session a record shows."""
+
+
+class Connection(Session):
+    """What lasts for one connection; aiosmtpd's `session` with what we need to know besides."""
+
+    def __init__(self, loop: object) -> None:
+        super().__init__(loop)  # type: ignore[arg-type]
+        self.client_ip = "0.0.0.0"
+        self.client_port = 0
+        self.began = time.monotonic()
+        self.talked_early = False
+        self.tls = ""
+        self.errors = 0
+        self._dialogue: deque[tuple[float, str, bytes]] = deque(maxlen=DIALOGUE_LINES)
+
+    def heard(self, line: bytes) -> None:
+        """Note a line of the client."""
+        self._dialogue.append((time.monotonic() - self.began, "C", line))
+
+    def said(self, line: bytes) -> None:
+        """Note a line of ours."""
+        self._dialogue.append((time.monotonic() - self.began, "S", line))
+
+    def dialogue(self) -> tuple[tuple[float, str, str], ...]:
+        """The latest lines, printable and bounded, for a record."""
+        return tuple((round(at, 3), who, clean(line.decode("latin-1"))) for at, who, line in self._dialogue)
+
+
+@dataclass(slots=True)
+class Addressee:
+    """One recipient that was answered 250, and what becomes of it."""
+
+    n: int
+    mailbox: Mailbox
+    policy: KnownPolicy
+    decision: Decision | None = None
+    answer: Answer | None = None
+    outcome: Outcome | None = None
+    """Set where it happens, once."""
+    cause: str = ""
+    """Why it ended without having been judged: the message itself could not be taken, or time was up."""
+    cause_text: str = ""
+
+    @property
+    def address(self) -> str:
+        """As the sender wrote it, the domain in A-label form."""
+        return self.mailbox.address
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedAway:
+    """One recipient that was refused at RCPT: an event, no copy, and not in the ledger."""
+
+    address: str
+    domain: str
+    reply: Reply
+    reason: str
+    policy: KnownPolicy | None = None
+    """None when the domain is not ours, or not known."""
+
+
+@dataclass(slots=True)
+class _Times:
+    began: float = field(default_factory=time.time)
+    dot: float = 0.0
+
+
+class Transaction(Envelope):
+    """One mail; aiosmtpd's `envelope` with our id, typed recipients and their outcomes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.id = str(ULID())
+        self.times = _Times()
+        self.is_open = False
+        self.is_taken = False
+        """Whether the accept path has it; from then on a lost connection changes nothing."""
+        self.sender = Mailbox("", "")
+        self.eight_bit = False
+        self.declared_size = 0
+        self.addressees: list[Addressee] = []
+        self.turned_away: list[TurnedAway] = []
+        self.raw = b""
+
+    def find(self, address: str) -> Addressee | None:
+        """The accepted recipient of that address."""
+        return next((one for one in self.addressees if one.address == address), None)
+
+
+def seen(node: str, hostname: str, connection: Connection, txn: Transaction, message: Message | None = None) -> Seen:
+    """The facts of the session that do not depend on the recipient; `message` once it is there and parsed."""
+    return Seen(
+        id=txn.id,
+        node=node,
+        client_ip=connection.client_ip,
+        client_port=connection.client_port,
+        hostname=hostname,
+        talked_early=connection.talked_early,
+        helo=connection.host_name or "",
+        esmtp=connection.extended_smtp,
+        tls=bool(connection.tls),
+        sender=txn.sender.address,
+        declared_size=txn.declared_size,
+        message=message,
+        raw=txn.raw,
+    )
