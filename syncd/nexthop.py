@@ -237,9 +237,12 @@ class _Dialogue:
         try:
             self._phase = "data"
             reply = await self._execute(b"DATA")
-            answer = self._answer(reply.code, reply.message)
             if reply.code == 354:
                 answer = await self._body()
+            elif reply.code < 400:
+                answer = self._no_answer(ValueError(f"a reply that makes no sense: {reply.code}"))
+            else:
+                answer = self._answer(reply.code, reply.message)
         except aiosmtplib.SMTPResponseException as error:
             answer = self._answer(error.code, error.message)
         except (aiosmtplib.SMTPException, OSError) as error:
