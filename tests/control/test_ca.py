@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,10 @@ async def test_both_sides_of_tls_accept_what_it_issued(tmp_path: Path) -> None:
 
 
 async def test_a_client_of_another_installation_is_turned_away(tmp_path: Path) -> None:
-    with pytest.raises((ssl.SSLError, ConnectionResetError)):
-        await _handshake(*_contexts(tmp_path, Authority.make(), Authority.make()))
+    seen = b""
+    with suppress(ssl.SSLError, ConnectionResetError):  # in TLS 1.3 the client may learn of it at its first read only
+        seen = await _handshake(*_contexts(tmp_path, Authority.make(), Authority.make()))
+    assert seen == b""
 
 
 def test_a_node_gets_the_name_we_give_and_keeps_its_key() -> None:
