@@ -29,6 +29,8 @@ IDLE_S = 300.0
 FLUSH_BYTES = 16 * 1024
 TLS_HELLO = 0x16
 TLS_HANDSHAKE_S = 30.0
+CLOSE_S = 10.0
+"""How long a client may take to read our last words."""
 
 _log = log.get(__name__)
 _replies = {f"{kind}": metrics.replies.labels(f"{kind}xx") for kind in "2345"}
@@ -108,7 +110,7 @@ class Stream(SMTP):
 
     def shut_down(self, *, amid_mail: bool) -> None:
         """Send a waiting client away; amid a mail only if `amid_mail`, and never while it is being answered."""
-        if self._waiting and (amid_mail or not self.envelope.is_open):
+        if self._waiting and not self._is_closing() and (amid_mail or not self.envelope.is_open):
             self._say(replies.SHUTTING_DOWN)
             self._close_transport()
 
@@ -165,15 +167,23 @@ class Stream(SMTP):
         return data
 
     def _timeout_cb(self) -> None:
+        if self.transport is not None and self.transport.get_write_buffer_size():  # type: ignore[attr-defined]
+            self.transport.abort()  # type: ignore[attr-defined]  # it does not read: a close would wait for ever
+            return
         self._say(replies.IDLE)
         self._close_transport()
 
+    def _is_closing(self) -> bool:
+        return self.transport is None or self.transport.is_closing()
+
     def _close_transport(self) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            if self._out:
-                self._writer.write(bytes(self._out))
-                self._out.clear()
-            self.transport.close()
+        if self.transport is None or self.transport.is_closing():
+            return
+        if self._out:
+            self._writer.write(bytes(self._out))
+            self._out.clear()
+        self.transport.close()
+        self.loop.call_later(CLOSE_S, self.transport.abort)  # type: ignore[attr-defined]
 
     # Speaking
 
