@@ -1,10 +1,16 @@
-"""The listening socket of a worker, and the graceful end of its sessions."""
+"""Serves mail on a node's port: the listening socket, what runs beside it, the graceful end of its sessions."""
 
 import asyncio
+import gc
 import resource
 import socket
 
 from monitoring import log
+from monitoring.exporter import Exporter
+from mx.certificate import Certificate
+from mx.limits import Limits
+from mx.server import factory
+from mx.services import Services
 from mx.session import Reception
 from mx.stream import Front
 
@@ -16,6 +22,36 @@ FINISH_S = 30.0
 TICK_S = 0.1
 
 _log = log.get(__name__)
+
+
+async def serve(services: Services, *, metrics_port: int, number: int, stop: asyncio.Event) -> None:
+    """Receive mail until `stop` is set, then drain. Raises OSError when the port cannot be had."""
+    smtp = services.node.smtp
+    certificate = Certificate(smtp.cert, smtp.key)
+    reception = Reception(services, Limits())
+    front = Front(
+        hostname=smtp.hostname,
+        max_message_bytes=smtp.max_message_bytes,
+        greet_delay_s=smtp.greet_delay_s,
+        normalise_newlines=smtp.bare_newlines == "normalise",
+        tls=certificate.context,
+    )
+    sock = bind(smtp.host, smtp.port)
+    server = await asyncio.get_running_loop().create_server(factory(reception, front), sock=sock, backlog=BACKLOG)
+    exporter = Exporter(services.node.metrics_host, metrics_port, lambda: "shutting down" if stop.is_set() else "")
+    gc.freeze()  # what was imported is not garbage; the collector need not look at it again
+    _log.info("serving", number=number, host=smtp.host, port=sock.getsockname()[1], metrics_port=exporter.port)
+    try:
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(exporter.beat()), group.create_task(certificate.follow())]
+            await stop.wait()
+            _log.info("draining", sessions=len(front.sessions))
+            await drain(server, front, reception)
+            for task in beside:
+                task.cancel()
+    finally:
+        exporter.close()
+    _log.info("ended", number=number)
 
 
 def bind(host: str, port: int) -> socket.socket:

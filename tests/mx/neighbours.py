@@ -248,7 +248,7 @@ def node_config(**smtp: Any) -> config.Node:
         panel_url=PANEL,
         memcached_socket="",
         resolver=(),
-        smtp=config.Smtp(host="127.0.0.1", port=0, hostname=HOSTNAME, **smtp),
+        smtp=config.Smtp(**{"host": "127.0.0.1", "port": 0, "hostname": HOSTNAME, **smtp}),
         spool=config.Spool(socket="", journal_dir="", host="", port=0, receiver_host="", receiver_port=0),
         etcd=config.Etcd(endpoints=()),
         tls=config.Tls("", "", ""),
