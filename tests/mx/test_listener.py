@@ -18,7 +18,6 @@ from tests.mx.client import Client, mail
 from tests.mx.neighbours import FILTERS, Known, MemoryPolicies, MemorySpool, NoDns, PlainParser, node_config, sections
 from tests.nexthops import Mailbox, real
 
-
 Serving = tuple[asyncio.Event, "asyncio.Task[None]"]
 
 
