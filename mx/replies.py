@@ -68,6 +68,7 @@ RELAYING_DENIED = Reply(550, "5.7.1", "Relaying denied")
 UNKNOWN_USER = Reply(550, "5.1.1", "No such recipient here")
 BARE_NEWLINE = Reply(550, "5.6.11", "Bare CR or LF in the message; lines end with CRLF")
 TOO_BIG = Reply(552, "5.3.4", "Message too big")
+HEADER_TOO_BIG = Reply(552, "5.3.4", "Message header too big")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients")
 
 SYNTAX = Reply(500, "5.5.2", "Syntax error")

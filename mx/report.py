@@ -98,12 +98,12 @@ class Report:
 
     def _read_message(self) -> dict[str, Any]:
         raw = self._txn.raw
-        found = headers.fields(raw[: headers.split(raw)])
+        found = headers.summaries(raw, b"subject", b"from", b"message-id")
         names = [part.filename for part in self.message.parts if part.filename] if self.message else []
         return {
-            "subject": headers.first(found, b"subject"),
-            "header_from": headers.first(found, b"from"),
-            "message_id": headers.first(found, b"message-id"),
+            "subject": found.get(b"subject", ""),
+            "header_from": found.get(b"from", ""),
+            "message_id": found.get(b"message-id", ""),
             "attachments": tuple(headers.printable(name) for name in names[:ATTACHMENTS]),
             "body_bytes": len(raw),
             "body_sha256": hashlib.sha256(raw).hexdigest(),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from monitoring import log
 from monitoring.metrics import mx as metrics
-from mx import parameters, replies
+from mx import headers, parameters, replies
 from mx.address import BadPath, forward_path, reverse_path
 from mx.replies import Reply
 from mx.session import MAX_RECIPIENTS, Reception
@@ -20,6 +20,8 @@ from mx.wire import Body, has_bare_newline, normalised
 MAX_ERRORS = 20
 """Errors in one session before it is closed."""
 HOST_NAME_BYTES = 255
+HEADER_BYTES = 512 * 1024
+"""Bounds what reading and editing a header can cost the event loop; Postfix and sendmail take far less."""
 DROP_FACTOR = 2
 """A message that passes its limit this many times over is not read to its end: the connection is closed."""
 
@@ -186,6 +188,8 @@ class Server(Stream):
         if body.too_big:
             return self.event_handler.unfit(self.session, self.envelope, replies.TOO_BIG, "size")
         message = body.message()
+        if headers.split(message) > HEADER_BYTES:
+            return self.event_handler.unfit(self.session, self.envelope, replies.HEADER_TOO_BIG, "header_size")
         if has_bare_newline(message):
             if not self._front.normalise_newlines:
                 return self.event_handler.unfit(self.session, self.envelope, replies.BARE_NEWLINE, "bare_newline")

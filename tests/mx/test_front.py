@@ -277,3 +277,13 @@ async def test_later_mail_carries_our_trace_for_the_delivery() -> None:
         assert record.kind is Kind.LATER
         assert record.trace.startswith("Received: from client.test")
         assert body == mail("hello")
+
+
+async def test_a_header_without_end_is_refused_before_anybody_reads_it() -> None:
+    mailbox = Mailbox()
+    async with fleet(mailbox) as front, Client(front.port) as client:
+        reply = await client.send(b"a: b\r\n" * 100_000, to=["a@strict.test"])
+        assert reply == "552 5.3.4 Message header too big"
+        assert (await client.send(mail("hello"), to=["a@strict.test"])).startswith("250")
+        assert front.ledger.drift == 0
+    assert len(mailbox.mails) == 1

@@ -1,10 +1,13 @@
 """The header pass and the documented edits, byte for byte."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mx.headers import cleaned, fields, first, split, summary
+from mx.headers import cleaned, fields, split, summaries, summary
+from mx.server import HEADER_BYTES
 
 OURS = "mx1.mxfleet.test"
 
@@ -62,8 +65,31 @@ def test_summary(value: bytes, shown: str) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_header_can_be_read(raw: bytes) -> None:
-    head = raw[: split(raw)]
-    for name, _, start, end in fields(head):
-        assert start < end <= len(head)
-        assert name == name.lower()
-    assert first(fields(b"Subject: " + raw + b"\r\n"), b"subject").isprintable()
+    for field in fields(raw):
+        assert field.start < field.value_start <= field.end <= split(raw)
+        assert field.name == field.name.lower()
+    subject = summaries(b"Subject: " + raw + b"\r\n", b"subject").get(b"subject", "")
+    assert subject == "" or subject.isprintable()
+    for tag in ("", "[?]"):
+        assert cleaned(raw, OURS, tag).endswith(raw[split(raw) :])
+
+
+def test_summaries_are_those_of_the_first_fields() -> None:
+    raw = b"Subject: one\r\nFrom: a\r\nsubject: two\r\n\r\nSubject: three\r\n"
+    assert summaries(raw, b"subject", b"from", b"date") == {b"subject": "one", b"from": "a"}
+
+
+@pytest.mark.parametrize(
+    "line", [b"a:b\r\n", b"Authentication-Results:mx1.mxfleet.test\r\n", b"Subject: x\r\n", b"x\r\n"]
+)
+def test_a_header_of_very_many_fields_costs_no_memory(line: bytes) -> None:
+    raw = line * (HEADER_BYTES // len(line))
+    tracemalloc.start()
+    try:
+        summaries(raw, b"subject", b"from")
+        cleaned(raw, OURS, "")
+        cleaned(raw, OURS, "[?]")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * len(raw)
