@@ -86,9 +86,7 @@ class Reception:
         self, server: object, connection: Connection, txn: Transaction, sender: Mailbox, options: list[str]
     ) -> str:
         """Open the transaction."""
-        txn.is_open = True
-        txn.sender = sender
-        txn.mail_from = sender.address
+        txn.begin(sender)
         txn.mail_options.extend(options)
         return replies.SENDER_OK.line
 
@@ -96,7 +94,7 @@ class Reception:
         self, server: object, connection: Connection, txn: Transaction, mailbox: Mailbox, options: list[str]
     ) -> str:
         """Accept one recipient, or turn it away without a copy."""
-        if txn.find(mailbox.address):
+        if mailbox.address in txn.rcpt_tos:
             return replies.RECIPIENT_OK.line
         if len(txn.addressees) >= MAX_RECIPIENTS or len(txn.turned_away) >= MAX_TURNED_AWAY:
             return replies.TOO_MANY_RECIPIENTS.line

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aiosmtpd.smtp import Envelope, Session
 from ulid import ULID
@@ -79,9 +79,13 @@ class TurnedAway:
 
 
 @dataclass(slots=True)
-class _Times:
-    began: float = field(default_factory=time.time)
+class Times:
+    """When a transaction reached its stages."""
+
+    began: float = 0.0
+    """Unix time of MAIL."""
     dot: float = 0.0
+    """Monotonic time of the final dot."""
 
 
 class Transaction(Envelope):
@@ -89,8 +93,8 @@ class Transaction(Envelope):
 
     def __init__(self) -> None:
         super().__init__()
-        self.id = str(ULID())
-        self.times = _Times()
+        self.id = ""
+        self.times = Times()
         self.is_open = False
         self.is_taken = False
         """Whether the accept path has it; from then on a lost connection changes nothing."""
@@ -101,9 +105,13 @@ class Transaction(Envelope):
         self.turned_away: list[TurnedAway] = []
         self.raw = b""
 
-    def find(self, address: str) -> Addressee | None:
-        """The accepted recipient of that address."""
-        return next((one for one in self.addressees if one.address == address), None)
+    def begin(self, sender: Mailbox) -> None:
+        """MAIL was accepted: from here on the mail has its id and its time."""
+        self.id = str(ULID())
+        self.times.began = time.time()
+        self.is_open = True
+        self.sender = sender
+        self.mail_from = sender.address
 
 
 def seen(node: str, hostname: str, connection: Connection, txn: Transaction, message: Message | None = None) -> Seen:
