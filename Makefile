@@ -1,0 +1,41 @@
+# mxfleet: `make up` runs the whole cluster on this machine, `make test` tests everything. VAR=dir PORT_BASE=n: another one.
+SHELL := /bin/bash
+PY := .venv/bin/python
+export VAR PORT_BASE DNS_UPSTREAM
+
+.DEFAULT_GOAL := help
+.PHONY: help ready up down clean status demo test lint format
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
+
+ready:
+	@control/local/prepare.sh
+
+up: ready ## Start the whole cluster (installs what is missing); harmless again
+	@$(PY) -m control.local.up
+
+down: ready ## Stop it; its data stay
+	@$(PY) -m control.local.down
+
+clean: ready ## Stop it and remove its data
+	@$(PY) -m control.local.down --clean
+
+status: ready ## What runs, on one screen
+	@$(PY) -m control.local.status
+
+demo: up ## The main job, narrated, on the running cluster
+	@$(PY) -m control.local.demo
+
+test: ## Every test, a private cluster included
+	@control/local/prepare.sh --tests
+	@$(PY) -m pytest -q $(ARGS)
+
+lint: ready ## Style, types, import rules, Terraform's format
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@if command -v terraform >/dev/null; then terraform fmt -check -recursive terraform; else echo "no terraform: its format is not checked"; fi
+
+format: ready ## Put the code into its form
+	@.venv/bin/ruff check --fix . && .venv/bin/ruff format .

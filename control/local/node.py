@@ -1,0 +1,145 @@
+"""A node of a local cluster: `python -m control.local.node join N` and `… leave N`.
+
+Joining goes the way a node on another host would go: a one-time token, a certificate request made beside the key
+that never leaves the node, and the API's answer written into the node's own directory. Then supervisord gets
+one more program group.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from typing import Any
+
+import httpx
+
+from control.ca import key_pem, make_key, make_request, write_private
+from control.local import configs, programs, ready, roster, show
+from control.local.layout import HOST, MAX_NODES, NODE_PROCESSES, Layout, NodePlace, Unusable, own_directory
+from control.local.supervise import Supervisor, add_node
+
+CALL_WITHIN_S = 30.0
+DRAIN_WITHIN_S = 60.0
+
+
+def main() -> int:
+    """Join or leave; 0 when done."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("act", choices=("join", "leave"))
+    parser.add_argument("number", type=int, help=f"which node: 1 … {MAX_NODES}")
+    given = parser.parse_args()
+    try:
+        layout = Layout.from_environment()
+        place = layout.node(given.number)
+        operator = _operator_token(layout)
+        if given.act == "join":
+            if not place.config.exists():
+                join(layout, place, operator)
+            start(layout, Supervisor(layout), place)
+        else:
+            leave(layout, Supervisor(layout), place, operator)
+        roster.publish(layout)
+    except (Unusable, programs.Missing) as error:
+        show.failed(f"{given.act} of node {given.number}", error)
+        return 1
+    return 0
+
+
+def join(layout: Layout, place: NodePlace, operator: str) -> None:
+    """Make the node a member of the fleet and write its directory; it does not run yet. Raises Unusable."""
+    token = _call(layout, operator, "POST", "/nodes/tokens", {})["token"]
+    key = make_key()
+    answer = _call(
+        layout,
+        token,
+        "POST",
+        "/nodes/join",
+        {
+            "token": token,
+            "name": place.name,
+            "spool_host": HOST,
+            "spool_port": place.port("spool"),
+            "smtp_host": HOST,
+            "smtp_port": place.port("smtp"),
+            "scrape": {process: place.metrics_url(process) for process in NODE_PROCESSES},
+            "csr": make_request(key, place.name).decode(),
+        },
+    )
+    tls = place.directory / "tls"
+    own_directory(place.directory)
+    own_directory(tls)
+    write_private(tls / "key.pem", key_pem(key))
+    (tls / "cert.pem").write_text(answer["cert"])
+    (tls / "ca.pem").write_text(answer["ca"])
+    smtp = place.directory / "smtp"
+    configs.load_authority(layout).write_pair(smtp, place.hostname, hosts=(place.hostname, "localhost", HOST))
+    configs.write_node(layout, place, tuple(answer["etcd"]), str(answer["receiver"]))
+
+
+def start(layout: Layout, supervisor: Supervisor, place: NodePlace) -> None:
+    """Run the node's processes and wait until each is ready. Raises Unusable."""
+    own_directory(place.socket("memcached").parent, user=programs.user_for("memcache"), mode=0o711)
+    add_node(supervisor, place)
+    for name, lacks in ready.node_checks(place).items():
+        show.wait_for(layout, name, lacks)
+
+
+def leave(layout: Layout, supervisor: Supervisor, place: NodePlace, operator: str) -> None:
+    """Drain the node, wait until its spool holds nothing, stop it, and remove it from the fleet. Raises Unusable."""
+    began = time.monotonic()
+    _call(layout, operator, "POST", f"/nodes/{place.name}/drain", {}, absent_is_done=True)
+    deadline = time.monotonic() + DRAIN_WITHIN_S
+    while left := _unshipped(place):
+        if time.monotonic() > deadline:
+            raise Unusable(f"{place.name} still holds {left:.0f} records that no quarantine has: not removed")
+        time.sleep(0.2)
+    supervisor.remove_group(place.name)
+    supervisor.update()
+    _call(layout, operator, "DELETE", f"/nodes/{place.name}", None, absent_is_done=True)
+    shutil.rmtree(place.directory, ignore_errors=True)
+    show.done(f"{place.name} drained and removed", began)
+
+
+def _unshipped(place: NodePlace) -> float:
+    """Records in the node's spool; 0 also when its spool does not answer, for then there is nothing to wait for."""
+    try:
+        text = httpx.get(place.metrics_url("spool"), timeout=ready.WITHIN_S, trust_env=False).text
+    except httpx.HTTPError:
+        return 0
+    found = (line.split() for line in text.splitlines() if line.startswith("syncd_spool_records"))
+    return sum(float(value) for _, value in found)
+
+
+def _operator_token(layout: Layout) -> str:
+    try:
+        return str(json.loads(roster.seeds_file(layout).read_text())["operator_token"])
+    except FileNotFoundError as error:
+        raise Unusable(f"no cluster in {layout.var}: `make up` first") from error
+
+
+def _call(
+    layout: Layout, token: str, method: str, path: str, body: Any, *, absent_is_done: bool = False
+) -> dict[str, Any]:
+    """One call of the API. Raises Unusable with the API's own explanation."""
+    try:
+        answer = httpx.request(
+            method,
+            f"{layout.panel_url}/api/v1{path}",
+            json=body,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=CALL_WITHIN_S,
+            trust_env=False,
+        )
+    except httpx.HTTPError as error:
+        raise Unusable(f"{method} {path}: the panel does not answer: {error}") from error
+    if answer.status_code == 404 and absent_is_done:
+        return {}
+    if answer.is_error:
+        raise Unusable(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
+    result: dict[str, Any] = answer.json() if answer.content else {}
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())
