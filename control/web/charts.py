@@ -60,6 +60,8 @@ class Figure:
     x_ticks: tuple[Tick, ...]
     bars: tuple[Bar, ...] = ()
     lines: tuple[Line, ...] = ()
+    colours: tuple[int, ...] = tuple(range(8)) * 4
+    """Colour of each name, by its number in the style sheet."""
     rows: tuple[Row, ...] = ()
     unit: str = ""
     summary: str = ""
@@ -90,7 +92,9 @@ def ceiling(highest: float) -> float:
     return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= highest * 0.9999)
 
 
-def stacked(title: str, days: Sequence[date], series: Mapping[str, Sequence[float]]) -> Figure:
+def stacked(
+    title: str, days: Sequence[date], series: Mapping[str, Sequence[float]], colours: tuple[int, ...] = tuple(range(8))
+) -> Figure:
     """A column per day, each series stacked on the one before it."""
     top = ceiling(max((sum(values) for values in zip(*series.values(), strict=True)), default=0))
     step = (WIDTH - LEFT) / max(1, len(days))
@@ -103,14 +107,14 @@ def stacked(title: str, days: Sequence[date], series: Mapping[str, Sequence[floa
                 y -= height
                 text = f"{day:%-d %b}: {values[column]:.0f} {name.lower()}"
                 x = round(LEFT + column * step + step * 0.15, 1)
-                bars.append(Bar(x, round(y, 2), round(step * 0.7, 1), round(height, 2), index, text))
+                bars.append(Bar(x, round(y, 2), round(step * 0.7, 1), round(height, 2), colours[index], text))
     marks = tuple(
         Tick(round(LEFT + (i + 0.5) * step, 1), f"{day:%-d %b}")
         for i, day in enumerate(days)
         if (len(days) - 1 - i) % 3 == 0
     )
     totals = ", ".join(f"{sum(values):.0f} {name.lower()}" for name, values in series.items())
-    return Figure(title, tuple(series), _y_ticks(top), marks, bars=tuple(bars), summary=totals)
+    return Figure(title, tuple(series), _y_ticks(top), marks, bars=tuple(bars), colours=colours, summary=totals)
 
 
 def lines(

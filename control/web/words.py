@@ -29,17 +29,13 @@ TONES = {
     "info": ("shadow", "running", "queued"),
 }
 _TONE_OF = {word: tone for tone, words in TONES.items() for word in words}
+TITLES = {"dnsbl": "Block lists", "spf": "SPF", "helo": "HELO", "gtube": "Test mail"}
+"""Names of filters that are no plain words."""
 REASONS = {
-    "score": "Score too high",
+    "score": "Score",
     "next_hop": "Refused by your server",
     "unknown_user": "Unknown recipient",
     "dnsbl": "Block list",
-    "spf": "SPF",
-    "helo": "HELO",
-    "gtube": "Test mail",
-    "sender_list": "Sender on your list",
-    "recipient_list": "Recipient not listed",
-    "early_talker": "Talked too early",
 }
 CLIPPED_ITEMS = 20
 """Items of a list that evidence and diffs show; the rest is counted."""
@@ -57,7 +53,12 @@ def tone(word: str) -> str:
 
 def reason(word: str) -> str:
     """A reason class (a filter's name, "score", "next_hop") in words."""
-    return REASONS.get(word) or words(word) or "Other"
+    return REASONS.get(word) or title(word) or "Other"
+
+
+def title(name: str) -> str:
+    """A filter or section by its name in the panel."""
+    return TITLES.get(name) or words(name)
 
 
 def words(name: str) -> str:
@@ -165,6 +166,7 @@ def anchor(path: str) -> str:
 FILTERS: Mapping[str, Callable[..., str]] = {
     each.__name__: each
     for each in (
-        label, tone, reason, words, sender, iso, stamp, clock, day, ago, age, size, number, millis, plain, anchor,
+        label, tone, reason, title, words, sender,
+        iso, stamp, clock, day, ago, age, size, number, millis, plain, anchor,
     )
 }  # fmt: skip
