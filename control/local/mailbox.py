@@ -37,7 +37,7 @@ async def serve(layout: Layout) -> None:
     maildir = Maildir(layout.var / "mailbox")
 
     def session() -> SMTP:
-        return SMTP(
+        return _Server(
             maildir,
             data_size_limit=MAX_BYTES,
             enable_SMTPUTF8=True,
@@ -52,6 +52,10 @@ async def serve(layout: Layout) -> None:
     )
     async with server:
         await server.serve_forever()
+
+
+class _Server(SMTP):
+    line_length_limit = 2**20  # aiosmtpd's 1,001 refuses real mail; most servers take long lines
 
 
 class Maildir:
