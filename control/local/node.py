@@ -6,20 +6,17 @@ one more program group.
 """
 
 import argparse
-import json
 import shutil
 import sys
 import time
-from typing import Any
 
 import httpx
 
 from control.ca import key_pem, make_key, make_request, write_private
-from control.local import configs, programs, ready, roster, show
+from control.local import api, configs, programs, ready, roster, show
 from control.local.layout import HOST, MAX_NODES, NODE_PROCESSES, Layout, NodePlace, Unusable, own_directory
 from control.local.supervise import Supervisor, add_node
 
-CALL_WITHIN_S = 30.0
 DRAIN_WITHIN_S = 60.0
 
 
@@ -32,7 +29,7 @@ def main() -> int:
     try:
         layout = Layout.from_environment()
         place = layout.node(given.number)
-        operator = _operator_token(layout)
+        operator = api.operator(layout)
         if given.act == "join":
             if not place.config.exists():
                 join(layout, place, operator)
@@ -46,13 +43,11 @@ def main() -> int:
     return 0
 
 
-def join(layout: Layout, place: NodePlace, operator: str) -> None:
+def join(layout: Layout, place: NodePlace, operator: api.Api) -> None:
     """Make the node a member of the fleet and write its directory; it does not run yet. Raises Unusable."""
-    token = _call(layout, operator, "POST", "/nodes/tokens", {})["token"]
+    token = operator.call("POST", "/nodes/tokens", {})["token"]
     key = make_key()
-    answer = _call(
-        layout,
-        token,
+    answer = api.Api(layout, token).call(
         "POST",
         "/nodes/join",
         {
@@ -85,10 +80,10 @@ def start(layout: Layout, supervisor: Supervisor, place: NodePlace) -> None:
         show.wait_for(layout, name, lacks)
 
 
-def leave(layout: Layout, supervisor: Supervisor, place: NodePlace, operator: str) -> None:
+def leave(layout: Layout, supervisor: Supervisor, place: NodePlace, operator: api.Api) -> None:
     """Drain the node, wait until its spool holds nothing, stop it, and remove it from the fleet. Raises Unusable."""
     began = time.monotonic()
-    _call(layout, operator, "POST", f"/nodes/{place.name}/drain", {}, absent_is_done=True)
+    operator.call("POST", f"/nodes/{place.name}/drain", {}, accept=(404,))
     deadline = time.monotonic() + DRAIN_WITHIN_S
     while left := _unshipped(place):
         if time.monotonic() > deadline:
@@ -96,7 +91,7 @@ def leave(layout: Layout, supervisor: Supervisor, place: NodePlace, operator: st
         time.sleep(0.2)
     supervisor.remove_group(place.name)
     supervisor.update()
-    _call(layout, operator, "DELETE", f"/nodes/{place.name}", None, absent_is_done=True)
+    operator.call("DELETE", f"/nodes/{place.name}", accept=(404,))
     shutil.rmtree(place.directory, ignore_errors=True)
     show.done(f"{place.name} drained and removed", began)
 
@@ -109,36 +104,6 @@ def _unshipped(place: NodePlace) -> float:
         return 0
     found = (line.split() for line in text.splitlines() if line.startswith("syncd_spool_records"))
     return sum(float(value) for _, value in found)
-
-
-def _operator_token(layout: Layout) -> str:
-    try:
-        return str(json.loads(roster.seeds_file(layout).read_text())["operator_token"])
-    except FileNotFoundError as error:
-        raise Unusable(f"no cluster in {layout.var}: `make up` first") from error
-
-
-def _call(
-    layout: Layout, token: str, method: str, path: str, body: Any, *, absent_is_done: bool = False
-) -> dict[str, Any]:
-    """One call of the API. Raises Unusable with the API's own explanation."""
-    try:
-        answer = httpx.request(
-            method,
-            f"{layout.panel_url}/api/v1{path}",
-            json=body,
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=CALL_WITHIN_S,
-            trust_env=False,
-        )
-    except httpx.HTTPError as error:
-        raise Unusable(f"{method} {path}: the panel does not answer: {error}") from error
-    if answer.status_code == 404 and absent_is_done:
-        return {}
-    if answer.is_error:
-        raise Unusable(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
-    result: dict[str, Any] = answer.json() if answer.content else {}
-    return result
 
 
 if __name__ == "__main__":

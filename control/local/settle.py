@@ -13,7 +13,7 @@ from contextlib import suppress
 import asyncpg
 
 from control.ca import write_private
-from control.local import configs, node, seed, show
+from control.local import api, configs, node, seed, show
 from control.local.layout import ROOT, Layout, Unusable
 from control.local.roster import seeds_file
 from control.local.supervise import Supervisor
@@ -54,7 +54,7 @@ def accounts(layout: Layout) -> None:
 
 def bring_nodes(layout: Layout, supervisor: Supervisor, first: int) -> None:
     """Have the first nodes joined, and every joined node running and ready."""
-    operator = json.loads(seeds_file(layout).read_text())["operator_token"]
+    operator = api.operator(layout)
     for number in range(1, first + 1):
         place = layout.node(number)
         if not place.config.exists():
@@ -67,7 +67,7 @@ def bring_nodes(layout: Layout, supervisor: Supervisor, first: int) -> None:
 
 def seed_demo(layout: Layout) -> None:
     """Fill the demo's domains, once."""
-    seed.run(layout, json.loads(seeds_file(layout).read_text()))
+    seed.run(layout, api.operator(layout), api.seeds(layout)["account"])
 
 
 def _run(what: str, arguments: list[str]) -> str:
