@@ -15,10 +15,12 @@ from mx.session import Reception
 from mx.stream import Front
 
 BACKLOG = 4096
-DRAIN_S = 20.0
+DRAIN_S = 4.0
 """How long a mail under way may take to reach its dot after SIGTERM; then its client gets 421."""
-FINISH_S = 30.0
-"""How long mails that passed their dot may take after that; what is not done then, the client sends again."""
+FINISH_S = 9.0
+"""How long mails that passed their dot may take after that; what is not done then, the client sends again.
+
+Both together stay below the 15 s after which a supervisor kills."""
 TICK_S = 0.1
 
 _log = log.get(__name__)
