@@ -42,6 +42,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def running(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 class Service:
     """One real server process; `start` returns when it answers."""
 

@@ -5,7 +5,7 @@ Run by supervisord as `zones`; `python -m control.local.zones --var VAR --port-b
 
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from control.local import arguments, programs, resolver
@@ -25,10 +25,10 @@ def main() -> None:
     watch(layout)
 
 
-def watch(layout: Layout) -> None:
+def watch(layout: Layout, stopped: Callable[[], bool] = lambda: False) -> None:
     """Reload at each change, and until a reload was accepted: the server may be starting."""
     loaded: Seen | None = None
-    while True:
+    while not stopped():
         now = look([*(layout.var / "zones").glob("*.zone"), resolver.upstream_file(layout)])
         if now != loaded and reload(layout):
             loaded = now
