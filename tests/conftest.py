@@ -1,3 +1,3 @@
-"""What every test may use: real services (`tests.services`)."""
+"""What every test may use: real services (`tests.services`) and a running cluster (`tests.cluster`)."""
 
-pytest_plugins = ["tests.services"]
+pytest_plugins = ["tests.services", "tests.cluster"]

@@ -101,7 +101,8 @@ class Supervisor:
                 call.stopProcessGroup(group)
                 call.removeProcessGroup(group)
             for group in (*added, *changed):
-                call.addProcessGroup(group)
+                with suppress(xmlrpc.client.Fault):  # another node joins at the same moment and has added both
+                    call.addProcessGroup(group)
 
     def ensure(self, *names: str) -> list[str]:
         """Start those of these programs that do not run; returns which."""

@@ -19,7 +19,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from control.local import configs, mailbox, ports, postgres, programs, ready
 from control.local.layout import HOST, ROOT, Layout
 from syncd import config
-from tests.e2e.conftest import free_port_base
+from tests.cluster import free_port_base
 from tests.servers import program, running
 
 READY_WITHIN_S = 20.0

@@ -15,7 +15,7 @@ import pytest
 
 from control.local import demo_zones, resolver, zones
 from control.local.layout import HOST, Layout, Unusable
-from tests.e2e.conftest import free_port_base
+from tests.cluster import free_port_base
 from tests.servers import Service, program
 
 

@@ -16,7 +16,7 @@ from control.local import parts
 from control.local.layout import Layout
 from control.local.parts import Part
 from control.local.supervise import Supervisor
-from tests.e2e.conftest import free_port_base
+from tests.cluster import free_port_base
 from tests.servers import running
 
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(600)")

@@ -17,7 +17,7 @@ from control.local import ports, programs
 from control.local.layout import PORTS
 from tests.e2e.fleet import Fleet
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 UP_WITHIN_S = 300
 DOWN_WITHIN_S = 120
 TAIL_LINES = 20
