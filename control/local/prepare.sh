@@ -48,15 +48,20 @@ install_packages() {
     # shellcheck disable=SC2064  # now is when these values are known
     trap "as_root rm -f $policy" EXIT
   fi
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update || say "apt-get update failed: trying with the lists there are"
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null \
-    || fail "apt-get install ${missing[*]} failed"
+  local log
+  log=$(mktemp)
+  quietly_apt "$log" update || say "apt-get update failed: trying with the lists there are"
+  quietly_apt "$log" install -y --no-install-recommends "${missing[@]}" \
+    || { tail -n 15 "$log" >&2; fail "apt-get install ${missing[*]} failed"; }
+  rm -f "$log"
   if [ -n "$ours" ]; then as_root rm -f $policy; trap - EXIT; fi
   local unit
   for unit in $(present_units "$units"); do
     case "$before" in *" $unit "*) ;; *) have systemctl && as_root systemctl disable --quiet "$unit" 2>/dev/null || true ;; esac
   done
 }
+
+quietly_apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "${@:2}" >>"$1" 2>&1; }
 
 present_units() {
   local unit
