@@ -57,11 +57,17 @@ install_packages() {
   if [ -n "$ours" ]; then as_root rm -f $policy; trap - EXIT; fi
   local unit
   for unit in $(present_units "$units"); do
-    case "$before" in *" $unit "*) ;; *) have systemctl && as_root systemctl disable --quiet "$unit" 2>/dev/null || true ;; esac
+    case "$before" in *" $unit "*) ;; *) disable "$unit" ;; esac
   done
 }
 
 quietly_apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "${@:2}" >>"$1" 2>&1; }
+
+disable() {
+  if have systemctl; then as_root systemctl disable --quiet "$1" 2>/dev/null
+  else as_root deb-systemd-helper disable "$1" >/dev/null 2>&1
+  fi || say "$1 could not be disabled: the next boot may start it"
+}
 
 present_units() {
   local unit
@@ -92,7 +98,7 @@ make_venv() {
     uv pip install --quiet --python $VENV/bin/python --require-hashes -r requirements.lock
   else
     "$python" -m venv $VENV
-    $VENV/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+    $VENV/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
   fi
   # The checkout itself, importable from anywhere, and its command; nothing is built or copied.
   pwd >"$($VENV/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/mxfleet.pth"
