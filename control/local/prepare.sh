@@ -63,11 +63,8 @@ install_packages() {
 
 quietly_apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "${@:2}" >>"$1" 2>&1; }
 
-disable() {
-  if have systemctl; then as_root systemctl disable --quiet "$1" 2>/dev/null
-  else as_root deb-systemd-helper disable "$1" >/dev/null 2>&1
-  fi || say "$1 could not be disabled: the next boot may start it"
-}
+# What `systemctl disable` does, also where there is no systemctl yet.
+disable() { as_root rm -f "/etc/systemd/system/multi-user.target.wants/$1"; }
 
 present_units() {
   local unit

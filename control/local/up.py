@@ -35,11 +35,16 @@ def up(layout: Layout) -> None:
     began = time.monotonic()
     _check_machine()
     supervisor = Supervisor(layout)
-    write_files(layout)
-    if supervisor.runs():
+    adopted = supervisor.runs()
+    if adopted:
         show.note(f"the cluster in {layout.var} runs already: starting what is missing")
     else:
-        _start_supervisor(layout, supervisor)
+        _clear_the_way(layout, supervisor)
+    write_files(layout)
+    if not adopted:
+        step = time.monotonic()
+        supervisor.start()
+        show.done("supervisor", step)
     everything = [*parts.foundations(layout), *parts.control_plane(layout)]
     supervisor.write_group(GROUP, everything)
     supervisor.update()
@@ -80,13 +85,11 @@ def _check_machine() -> None:
         raise programs.Missing(f"not installed: {', '.join(lacking)}; as root: apt-get install {' '.join(lacking)}")
 
 
-def _start_supervisor(layout: Layout, supervisor: Supervisor) -> None:
-    began = time.monotonic()
+def _clear_the_way(layout: Layout, supervisor: Supervisor) -> None:
+    """Before anything is written: end what a lost supervisor left, and see that all ports are free."""
     for text in supervisor.clear():
         show.note(text)
     _check_ports(layout)
-    supervisor.start()
-    show.done("supervisor", began)
 
 
 def _check_ports(layout: Layout) -> None:
@@ -95,7 +98,7 @@ def _check_ports(layout: Layout) -> None:
     for port in wanted:
         if holder := ports.busy(port):
             raise Unusable(
-                f"port {port} of {HOST} is held by {holder}: end that, or choose other ports with PORT_BASE=…"
+                f"port {port} of {HOST} is held by {holder}: end that, or have other ports: VAR=dir PORT_BASE=n make up"
             )
 
 
