@@ -13,6 +13,9 @@ from control.local import ready, show
 from control.local.layout import Layout, Unusable
 from control.local.supervise import Supervisor
 
+_COLUMNS = {"program": 13, "state": 8, "pid": 6, "up": 4, "MB": 3, "": 10}
+"""Columns with their least width: what a part lacks gets what is left of the line."""
+
 
 def main() -> int:
     """Print the table."""
@@ -43,10 +46,9 @@ def look(layout: Layout) -> dict[str, str]:
 def table(processes: dict[str, dict[str, Any]], lacks: dict[str, str]) -> Table:
     """One line a program: state, pid, how long it runs, its memory, and what it lacks."""
     shown = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("program", "state", "pid", "up", "MB", ""):
-        shown.add_column(
-            column, justify="right" if column in ("pid", "up", "MB") else "left", no_wrap=True, overflow="ellipsis"
-        )
+    for column, width in _COLUMNS.items():
+        side: Literal["right", "left"] = "right" if column in ("pid", "up", "MB") else "left"
+        shown.add_column(column, justify=side, no_wrap=True, overflow="ellipsis", min_width=width)
     for name, info in sorted(processes.items()):
         lack, runs = lacks.get(name, ""), info["statename"] in ("RUNNING", "STARTING")
         state = (
