@@ -1,5 +1,6 @@
 """A real supervisord restarts whatever dies, for ever; what a killed one leaves is found and ended."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from control.local import parts
-from control.local.layout import Layout
+from control.local import parts, roster
+from control.local.layout import HOST, Layout
 from control.local.parts import Part
 from control.local.supervise import Supervisor
 from tests.cluster import free_port_base
@@ -154,3 +155,27 @@ def test_the_configuration_never_lets_supervisord_give_up(layout: Layout) -> Non
     assert "startsecs = 0" in text
     assert "autorestart = true" in text
     assert f"startretries = {parts.NEVER_GIVE_UP}" in text
+
+
+def test_demo_json_follows_every_start_and_every_node(supervisor: Supervisor, layout: Layout) -> None:
+    roster.seeds_file(layout).write_text('{"domain": "example.test", "token": "t"}')
+    supervisor.ensure("roster", "one")
+    first = _eventually(lambda: _told(layout).get("pids", {}).get("one"), "demo.json to name the pid")
+    assert first == _pid(supervisor, "one")
+    os.kill(first, signal.SIGKILL)
+    _eventually(lambda: _told(layout)["pids"]["one"] not in (0, first), "demo.json to name the new pid")
+    os.kill(supervisor.processes()["roster"]["pid"], signal.SIGKILL)
+    layout.node(3).directory.mkdir(parents=True)
+    layout.node(3).config.touch()
+    supervisor.write_group("mx3", [Part("mx3.worker1", SLEEPER)])
+    supervisor.update()
+    _eventually(lambda: [HOST, layout.node(3).port("smtp")] in _told(layout)["smtp"], "the node to be named")
+    assert {"mx3.worker1", "mx3.spool"} <= set(_told(layout)["metrics"])
+    assert _told(layout)["pids"]["supervisor"] == supervisor.pid
+    assert layout.demo_json.stat().st_mode & 0o077 == 0, "it holds tokens"
+
+
+def _told(layout: Layout) -> dict[str, Any]:
+    """What demo.json says; a reader never finds half of it."""
+    told: dict[str, Any] = json.loads(layout.demo_json.read_text()) if layout.demo_json.exists() else {}
+    return told
