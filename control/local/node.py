@@ -13,7 +13,7 @@ import time
 import httpx
 
 from control.ca import key_pem, make_key, make_request, write_private
-from control.local import api, configs, programs, ready, roster, show
+from control.local import api, configs, parts, programs, ready, roster, show
 from control.local.layout import HOST, MAX_NODES, NODE_PROCESSES, Layout, NodePlace, Unusable, own_directory
 from control.local.supervise import Supervisor, add_node
 
@@ -81,9 +81,14 @@ def start(layout: Layout, supervisor: Supervisor, place: NodePlace) -> None:
 
 
 def leave(layout: Layout, supervisor: Supervisor, place: NodePlace, operator: api.Api) -> None:
-    """Drain the node, wait until its spool holds nothing, stop it, and remove it from the fleet. Raises Unusable."""
+    """Take the node out: workers end their sessions, the spool empties, it stops, the fleet forgets it.
+
+    Raises Unusable, with the node left drained but whole, when its spool does not empty.
+    """
     began = time.monotonic()
     operator.call("POST", f"/nodes/{place.name}/drain", {}, accept=(404,))
+    if supervisor.runs():
+        supervisor.stop(*(part.name for part in parts.node(place) if ".worker" in part.name))
     deadline = time.monotonic() + DRAIN_WITHIN_S
     while left := _unshipped(place):
         if time.monotonic() > deadline:

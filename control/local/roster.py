@@ -14,7 +14,7 @@ from typing import Any
 from supervisor import childutils
 
 from control.local import arguments, parts
-from control.local.layout import HOST, Layout
+from control.local.layout import HOST, Layout, Unusable
 from control.local.supervise import Supervisor
 
 HOUSEKEEPING = ("roster", "zones")
@@ -28,7 +28,7 @@ def main() -> None:
         childutils.listener.wait(sys.stdin, sys.stdout)
         try:
             publish(layout)
-        except OSError as error:
+        except (OSError, Unusable) as error:
             print(f"demo.json not written: {error}", file=sys.stderr, flush=True)
         childutils.listener.ok(sys.stdout)
 
@@ -56,7 +56,7 @@ def publish(layout: Layout) -> bool:
 
 
 def facts(layout: Layout, seeds: dict[str, Any]) -> dict[str, Any]:
-    """What demo.json says; a pid is 0 while its process is being restarted. Raises OSError without supervisord."""
+    """What demo.json says; a pid is 0 while its process is being restarted. Raises Unusable without supervisord."""
     supervisor, nodes = Supervisor(layout), layout.nodes()
     running = {name: info["pid"] for name, info in supervisor.processes().items() if name not in HOUSEKEEPING}
     return {

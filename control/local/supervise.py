@@ -48,7 +48,7 @@ class Supervisor:
 
     @property
     def pid(self) -> int:
-        """Its pid. Raises OSError when it does not answer."""
+        """Its pid."""
         with self._calls() as call:
             return int(call.getPID())
 
@@ -114,6 +114,14 @@ class Supervisor:
                     call.startProcess(f"{known[name]['group']}:{name}", False)
         return idle
 
+    def stop(self, *names: str) -> None:
+        """Stop single programs, each in its own time, and wait until they are gone."""
+        known = self.processes()
+        with self._calls() as call:
+            for name in names:
+                with suppress(xmlrpc.client.Fault):  # it does not run
+                    call.stopProcess(f"{known[name]['group']}:{name}")
+
     def stop_group(self, group: str) -> None:
         """Stop the programs of a group and wait until they are gone."""
         with self._calls() as call:
@@ -159,10 +167,12 @@ class Supervisor:
 
     @contextmanager
     def _calls(self) -> Iterator[Any]:
-        """supervisord's calls; each of these contexts is one connection."""
+        """supervisord's calls; each of these contexts is one connection. Raises Unusable with supervisord's words."""
         transport = SupervisorTransport(None, None, self._url)
         try:
             yield xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
+        except (OSError, xmlrpc.client.Error) as error:
+            raise Unusable(f"supervisord: {error}; see {self._layout.log('supervisor')}") from error
         finally:
             transport.close()
 

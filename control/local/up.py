@@ -27,6 +27,9 @@ def main() -> int:
     except (Unusable, programs.Missing) as error:
         show.failed("make up", error)
         return 1
+    except KeyboardInterrupt:
+        show.note("interrupted: what was started runs on; `make up` goes on from here, `make down` ends it")
+        return 130
     return 0
 
 
