@@ -18,11 +18,13 @@ from ulid import ULID
 
 from control import auth, passwords
 from control.ca import write_private
+from control.store import accounts
 from syncd import config
 
 ACCOUNT = "Example"
 EMAIL = "owner@example.test"
 WITHIN_S = 60.0
+VIEWER = auth.Viewer(author="bootstrap", account_id=None, role="operator", door="cli")
 
 
 def main() -> int:
@@ -75,7 +77,7 @@ def fresh() -> dict[str, str]:
 
 
 async def ensure(connection: Any, made: dict[str, str]) -> None:
-    """Have the account, its owner and both tokens in the database as `made` says."""
+    """Have the account, its owner, both tokens, and the first layers in the database as `made` says."""
     await connection.execute(
         "insert into accounts (id, name) values ($1, $2) on conflict (id) do nothing", made["account"], ACCOUNT
     )
@@ -87,6 +89,8 @@ async def ensure(connection: Any, made: dict[str, str]) -> None:
         made["email"],
         await passwords.digest(made["password"]),
     )
+    await accounts.ensure_layer(connection, VIEWER, "system", "")
+    await accounts.ensure_layer(connection, VIEWER, "account", made["account"])
     await auth.add_token(connection, made["account"], "owner", made["token"])
     await auth.add_token(connection, None, "operator", made["operator_token"])
 

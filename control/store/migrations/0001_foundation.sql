@@ -49,7 +49,10 @@ create table layers (
     name     text not null,
     settings jsonb not null default '{}',
     locks    jsonb not null default '[]',
+    entries  jsonb not null default '{}',               -- shards of the allow and deny entries
+    recipients jsonb,                                   -- shards of the listed recipients; null: any local part is taken
     revision bigint not null,
+    hash     text not null,                             -- digest of the canonical bytes at this revision
     primary key (scope, name)
 );
 
@@ -63,7 +66,7 @@ create table entries (
     authenticated_only boolean not null default false,
     note               text not null default '',
     created_at         timestamptz not null default now(),
-    unique (scope, name, kind, match)
+    unique (scope, name, match)                         -- one answer a sender: readers find an entry by its match
 );
 
 create table recipients (
@@ -71,9 +74,6 @@ create table recipients (
     local_part text not null,
     settings   jsonb not null default '{}',
     primary key (domain, local_part)
-);
-create table recipient_lists (
-    domain text primary key references domains on delete cascade  -- present: only listed recipients exist
 );
 
 -- The row whose lock orders revisions: held to commit, so commit order is revision order.
@@ -88,13 +88,16 @@ create table history (
     revision bigint primary key,
     scope    text not null,
     name     text not null,
+    account_id text not null default '',                -- who owned it then: a domain's next owner sees none of it
     at       timestamptz not null default clock_timestamp(),
     author   text not null,
     door     text not null check (door in ('panel', 'api', 'cli', 'mail', 'system')),
     act      text not null,
-    before   jsonb,
-    after    jsonb
+    before   jsonb,                                     -- what the act changed, as it was and as it is
+    after    jsonb,
+    hash     text not null default ''                   -- digest of the layer's canonical bytes from here on; '' once deleted
 );
+create index on history (scope, name, hash);
 create index on history (scope, name, revision desc);
 
 -- What the publisher puts into etcd, in order of revision. A null value deletes the key.

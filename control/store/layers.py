@@ -1,0 +1,258 @@
+"""Layers as rows: one for the system, one for each account, one for each domain; and the way each is changed.
+
+Every change goes through `change`: one transaction that takes the layer's own lock, lets the caller make the new
+layer, then takes the revision counter's row (held to commit, so that commit order is revision order), writes the row,
+its history, and the outbox row that the publisher carries into etcd, and wakes the publisher (design, section 5).
+The layer's lock comes first, so that validating and cutting long lists into shards keeps nobody else waiting.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import msgspec
+
+from control.auth import Viewer
+from control.store.errors import Missing
+from monitoring.metrics import control as metrics
+from syncd import keys
+from syncd.layers import AccountLayer, DomainLayer, NextHop, Shards, SystemLayer, canonical, digest
+
+Scope = Literal["system", "account", "domain"]
+Settings = Mapping[str, Mapping[str, Any]]
+
+CHANNEL = "outbox"
+"""What the publisher listens to (PostgreSQL NOTIFY)."""
+BULK_BYTES = 64 * 1024
+"""New shards beyond this make a change a bulk one, which yields to the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer as it stands, with its place; `revision` 0 and `hash` "" when it was never written."""
+
+    scope: Scope
+    name: str
+    account_id: str = ""
+    settings: Settings = field(default_factory=dict)
+    locks: tuple[str, ...] = ()
+    entries: Shards = field(default_factory=Shards)
+    recipients: Shards | None = None
+    next_hops: tuple[NextHop, ...] = ()
+    revision: int = 0
+    hash: str = ""
+
+    def published(self) -> SystemLayer | AccountLayer | DomainLayer:
+        """The layer as nodes get it."""
+        settings = {section: dict(fields) for section, fields in self.settings.items()}
+        if self.scope == "system":
+            return SystemLayer(settings, self.locks, self.entries)
+        if self.scope == "account":
+            return AccountLayer(self.name, settings, self.locks, self.entries)
+        return DomainLayer(
+            self.name, self.account_id, self.next_hops, settings, self.locks, self.entries, self.recipients
+        )
+
+    def key(self) -> str:
+        """Its key in etcd."""
+        if self.scope == "system":
+            return keys.SYSTEM
+        return keys.account(self.name) if self.scope == "account" else keys.domain(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A layer as it is to be, and what the history tells: the act in a word or two, what it changed, before and after.
+
+    A `bulk` change brings so many new shards that it yields to interactive ones on its way to the nodes.
+    """
+
+    layer: Layer
+    act: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+    bulk: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A change that is committed, or the present state when nothing was different.
+
+    `members` are the nodes that have to apply it; `generation` and `revision` go together.
+    """
+
+    generation: int
+    revision: int
+    hash: str
+    key: str
+    members: tuple[str, ...]
+    changed: bool
+
+
+Edit = Callable[[Any, Layer], Awaitable[Change | None]]
+"""Given the connection inside the transaction and the layer as it stands: the change; None for none.
+Raises StoreError, and then nothing is stored."""
+
+
+async def load(connection: Any, viewer: Viewer, scope: Scope, name: str) -> Layer:
+    """A layer the viewer may see. Raises Missing; the system's is shown to operators alone."""
+    account_id, next_hops = await _place(connection, viewer, scope, name)
+    row = await connection.fetchrow(
+        "select settings::text, locks::text, entries::text, recipients::text, revision, hash"
+        " from layers where scope = $1 and name = $2",
+        scope,
+        name,
+    )
+    if row is None:
+        return Layer(scope, name, account_id, next_hops=next_hops)
+    return Layer(
+        scope,
+        name,
+        account_id,
+        settings=msgspec.json.decode(row["settings"]),
+        locks=tuple(msgspec.json.decode(row["locks"])),
+        entries=msgspec.json.decode(row["entries"], type=Shards),
+        recipients=msgspec.json.decode(row["recipients"], type=Shards) if row["recipients"] else None,
+        next_hops=next_hops,
+        revision=row["revision"],
+        hash=row["hash"],
+    )
+
+
+async def above(connection: Any, layer: Layer) -> list[tuple[str, Settings, Sequence[str]]]:
+    """The weaker layers that this one inherits from, weakest first, as (scope, settings, locks)."""
+    rows = await connection.fetch(
+        "select scope, settings::text, locks::text from layers"
+        " where scope = 'system' or (scope = 'account' and name = $1) order by scope desc",
+        layer.account_id,
+    )
+    return [
+        (row["scope"], msgspec.json.decode(row["settings"]), msgspec.json.decode(row["locks"]))
+        for row in rows
+        if row["scope"] != layer.scope and layer.scope != "system"
+    ]
+
+
+async def change(pool: Any, viewer: Viewer, scope: Scope, name: str, edit: Edit) -> Written:
+    """Change one layer as `edit` says, in one transaction. Raises Missing, and whatever `edit` raises."""
+    async with pool.acquire() as connection:
+        async with connection.transaction():
+            await lock(connection, scope, name)
+            layer = await load(connection, viewer, scope, name)
+            edited = await edit(connection, layer)
+            if edited is None:
+                return await present(connection, layer)
+            written = await save(connection, viewer, edited)
+        metrics.settings_changes.labels(viewer.door).inc()
+        return written
+
+
+async def lock(connection: Any, scope: str, name: str) -> None:
+    """Wait until no other transaction changes this layer (or node); held to the end of ours."""
+    await connection.execute("select pg_advisory_xact_lock(hashtextextended($1, 0))", f"{scope} {name}")
+
+
+async def save(connection: Any, viewer: Viewer, made: Change) -> Written:
+    """Write a changed layer under the next revision, inside the caller's transaction."""
+    value = canonical(made.layer.published())
+    generation, revision = await next_revision(connection)
+    saved = replace(made.layer, revision=revision, hash=digest(value))
+    await connection.execute(
+        "insert into layers (scope, name, settings, locks, entries, recipients, revision, hash)"
+        " values ($1, $2, $3::text::jsonb, $4::text::jsonb, $5::text::jsonb, $6::text::jsonb, $7, $8)"
+        " on conflict (scope, name) do update set settings = excluded.settings, locks = excluded.locks,"
+        " entries = excluded.entries, recipients = excluded.recipients, revision = excluded.revision,"
+        " hash = excluded.hash",
+        saved.scope,
+        saved.name,
+        json_text(saved.settings),
+        json_text(saved.locks),
+        json_text(saved.entries),
+        None if saved.recipients is None else json_text(saved.recipients),
+        revision,
+        saved.hash,
+    )
+    await record(connection, viewer, replace(made, layer=saved))
+    await publish(connection, revision, saved.key(), value, bulk=made.bulk)
+    return Written(generation, revision, saved.hash, saved.key(), await members(connection), changed=True)
+
+
+async def present(connection: Any, layer: Layer) -> Written:
+    """The state of a layer that was not changed."""
+    generation = await connection.fetchval("select generation from revision_counter")
+    return Written(generation, layer.revision, layer.hash, layer.key(), await members(connection), changed=False)
+
+
+async def next_revision(connection: Any) -> tuple[int, int]:
+    """(generation, revision) of the change under way; everyone else who changes something waits for our commit."""
+    row = await connection.fetchrow(
+        "update revision_counter set revision = revision + 1 returning generation, revision"
+    )
+    return row["generation"], row["revision"]
+
+
+async def record(connection: Any, viewer: Viewer, made: Change) -> None:
+    """Write the history of a change under its layer's revision; an empty hash of the layer says that it is gone."""
+    layer = made.layer
+    await connection.execute(
+        "insert into history (revision, scope, name, account_id, author, door, act, before, after, hash)"
+        " values ($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb, $9::text::jsonb, $10)",
+        layer.revision,
+        layer.scope,
+        layer.name,
+        layer.account_id,
+        viewer.author,
+        viewer.door,
+        made.act,
+        None if made.before is None else json_text(made.before),
+        None if made.after is None else json_text(made.after),
+        layer.hash,
+    )
+
+
+async def publish(connection: Any, revision: int, key: str, value: bytes | None, *, bulk: bool = False) -> None:
+    """Put a key's new value (None: none any more) into the outbox, and wake the publisher at commit."""
+    await connection.execute(
+        "insert into outbox (revision, key, value, bulk) values ($1, $2, $3, $4)", revision, key, value, bulk
+    )
+    await connection.execute("select pg_notify($1, $2)", CHANNEL, str(revision))
+
+
+async def members(connection: Any) -> tuple[str, ...]:
+    """The nodes that a change has to reach: joined and draining ones, heard or not."""
+    rows = await connection.fetch("select name from nodes where state <> 'drained' order by name")
+    return tuple(row["name"] for row in rows)
+
+
+async def keep_shards(connection: Any, bodies: Mapping[str, bytes]) -> bool:
+    """Store the shards that are new. Returns whether they are so many that the change travels as a bulk one."""
+    rows = await connection.fetch(
+        "insert into shards (hash, body) select * from unnest($1::text[], $2::bytea[])"
+        " on conflict (hash) do nothing returning length(body) as bytes",
+        list(bodies),
+        list(bodies.values()),
+    )
+    new_bytes: int = sum(row["bytes"] for row in rows)
+    return new_bytes > BULK_BYTES
+
+
+def json_text(value: Any) -> str:
+    """JSON with sorted names, for a jsonb column."""
+    return msgspec.json.encode(value, order="sorted").decode()
+
+
+async def _place(connection: Any, viewer: Viewer, scope: Scope, name: str) -> tuple[str, tuple[NextHop, ...]]:
+    """The account a layer belongs to and, for a domain, its next hops. Raises Missing."""
+    if scope == "system" and viewer.is_operator:
+        return "", ()
+    if (
+        scope == "account"
+        and viewer.sees(name)
+        and await connection.fetchval("select true from accounts where id = $1", name)
+    ):
+        return name, ()
+    if scope == "domain":
+        row = await connection.fetchrow("select account_id, next_hops::text from domains where name = $1", name)
+        if row and viewer.sees(row["account_id"]):
+            return row["account_id"], msgspec.json.decode(row["next_hops"], type=tuple[NextHop, ...])
+    raise Missing(f"there is no {scope} “{name}”")
