@@ -3,6 +3,7 @@
 supervisord (PyPI `supervisor`) starts and restarts them. `startsecs=0` makes it see every exit as the end of a
 running program, which `autorestart=true` starts again at its next tick (a second): no growing back-off, no limit
 of tries. Its back-off and its FATAL state are left for the one case where no process can be made at all.
+Programs write their logs themselves: a busy supervisor would hold up what writes into its pipe, a dead one end it.
 Wrappers exec, so that the pid supervisord knows is the program's own.
 """
 
@@ -14,8 +15,7 @@ from dataclasses import dataclass
 from control.local import programs
 from control.local.layout import HOST, NODE_PROCESSES, ROOT, WORKERS, Layout, NodePlace
 
-LOG_BYTES = "10MB"
-LOG_FILES = 3
+SUPERVISOR_LOG = "10MB"
 NEVER_GIVE_UP = 1_000_000_000
 MEMCACHED_MB = 64
 
@@ -38,7 +38,7 @@ def foundations(layout: Layout) -> list[Part]:
         Part("postgres", _python("control.local.postgres", layout), stop_signal="INT", stop_wait_s=30),
         Part("etcd", _etcd(layout), stop_wait_s=15),
         Part("resolver", _resolver(layout)),
-        Part("zones", _python("control.local.zones", layout)),
+        Part("caretaker", _python("control.local.caretaker", layout)),
         Part("mailbox", _python("control.local.mailbox", layout)),
     ]
 
@@ -86,7 +86,7 @@ def supervisor_conf(layout: Layout) -> str:
             "chmod = 0700",
             "[supervisord]",
             f"logfile = {layout.log('supervisor')}",
-            f"logfile_maxbytes = {LOG_BYTES}",
+            f"logfile_maxbytes = {SUPERVISOR_LOG}",
             f"pidfile = {directory / 'supervisord.pid'}",
             f"childlogdir = {layout.var / 'log'}",
             f"directory = {ROOT}",
@@ -100,6 +100,7 @@ def supervisor_conf(layout: Layout) -> str:
             f"command = {shlex.join(roster)}",
             f"events = {events}",
             "buffer_size = 1000",
+            "stdout_logfile = NONE",
             f"stderr_logfile = {layout.log('roster')}",
             *_common(),
             "[include]",
@@ -116,10 +117,8 @@ def group_conf(layout: Layout, group: str, members: Iterable[Part]) -> str:
     for part in members:
         lines += [
             f"[program:{part.name}]",
-            f"command = {shlex.join(part.command)}",
-            f"stdout_logfile = {layout.log(part.name)}",
-            f"stdout_logfile_maxbytes = {LOG_BYTES}",
-            f"stdout_logfile_backups = {LOG_FILES}",
+            f"command = {shlex.join(_logged(layout, part))}",
+            "stdout_logfile = NONE",
             "redirect_stderr = true",
             f"stopsignal = {part.stop_signal}",
             f"stopwaitsecs = {part.stop_wait_s}",
@@ -143,6 +142,11 @@ def metric_urls(layout: Layout, nodes: Iterable[NodePlace]) -> dict[str, str]:
         name: f"http://{layout.address(name + '-metrics')}/metrics"
         for name in ("publisher", "receiver", "panel", "janitor")
     }
+
+
+def _logged(layout: Layout, part: Part) -> tuple[str, ...]:
+    """The command with its output appended to its log; `exec` leaves the pid the program's own."""
+    return ("/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(layout.log(part.name)), *part.command)
 
 
 def _common() -> list[str]:

@@ -28,7 +28,7 @@ def checks(layout: Layout) -> dict[str, Check]:
         "postgres": partial(_postgres, layout),
         "etcd": partial(_http, f"http://{layout.address('etcd-metrics')}/health"),
         "resolver": partial(_resolver, layout),
-        "zones": lambda: "",
+        "caretaker": lambda: "",
         "mailbox": partial(_smtp, layout.port("mailbox")),
         "prometheus": partial(_http, f"http://{layout.address('prometheus')}/-/ready"),
     }

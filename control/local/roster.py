@@ -17,7 +17,7 @@ from control.local import arguments, parts
 from control.local.layout import HOST, Layout, Unusable
 from control.local.supervise import Supervisor
 
-HOUSEKEEPING = ("roster", "zones")
+HOUSEKEEPING = ("roster", "caretaker")
 """Programs of the launcher itself: they run and are restarted like all, but are no part of what is shown."""
 
 

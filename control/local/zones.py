@@ -1,38 +1,29 @@
-"""Watches VAR/zones and has the name server re-read it within a second of any change.
-
-Run by supervisord as `zones`; `python -m control.local.zones --var VAR --port-base N`.
-"""
+"""Watches VAR/zones and has the name server re-read it at any change."""
 
 import subprocess
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
-from control.local import arguments, programs, resolver
+from control.local import programs, resolver
 from control.local.layout import Layout
-from monitoring import log
 
-LOOK_EVERY_S = 0.3
 RELOAD_WITHIN_S = 5.0
 
 Seen = frozenset[tuple[str, int, int, int]]
 
 
-def main() -> None:
-    """Watch until ended."""
-    layout = arguments.layout(__doc__)
-    log.configure("zones")
-    watch(layout)
+class Watch:
+    """Remembers which state of the zone files the name server has read."""
 
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._loaded: Seen | None = None
 
-def watch(layout: Layout, stopped: Callable[[], bool] = lambda: False) -> None:
-    """Reload at each change, and until a reload was accepted: the server may be starting."""
-    loaded: Seen | None = None
-    while not stopped():
-        now = look([*(layout.var / "zones").glob("*.zone"), resolver.upstream_file(layout)])
-        if now != loaded and reload(layout):
-            loaded = now
-        time.sleep(LOOK_EVERY_S)
+    def look(self) -> None:
+        """Reload after a change; again at the next look when the server did not answer, for it may be starting."""
+        now = look([*(self._layout.var / "zones").glob("*.zone"), resolver.upstream_file(self._layout)])
+        if now != self._loaded and reload(self._layout):
+            self._loaded = now
 
 
 def look(files: Iterable[Path]) -> Seen:
@@ -56,7 +47,3 @@ def reload(layout: Layout) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0
-
-
-if __name__ == "__main__":
-    main()

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from control.local import configs, mailbox, ports, postgres, programs, ready
+from control.local import configs, logs, mailbox, ports, postgres, programs, ready
 from control.local.layout import HOST, ROOT, Layout
 from syncd import config
 from tests.cluster import free_port_base
@@ -130,3 +130,16 @@ def test_written_configurations_are_read_by_those_they_are_for(layout: Layout) -
     promtool, prometheus = program("promtool"), layout.var / "prometheus" / "prometheus.yml"
     checked = subprocess.run([promtool, "check", "config", str(prometheus)], capture_output=True, check=False)
     assert checked.returncode == 0, checked.stderr
+
+
+def test_a_log_that_has_grown_is_cut_and_three_old_ones_kept(tmp_path: Path) -> None:
+    for number in range(5):
+        with (tmp_path / "panel.log").open("a") as log:
+            log.write(f"{number}" * 100)
+            log.flush()
+            assert logs.rotate(tmp_path, max_bytes=50) == ["panel.log"]
+            log.write("after")
+            log.flush()
+    assert (tmp_path / "panel.log").read_text() == "after"
+    assert (tmp_path / "panel.log.1").read_text().endswith("4" * 10)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["panel.log", *(f"panel.log.{n}" for n in (1, 2, 3))]

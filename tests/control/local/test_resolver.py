@@ -79,8 +79,13 @@ def knot(layout: Layout) -> Iterator[Knot]:
 @pytest.fixture
 def watched(layout: Layout, knot: Knot) -> Iterator[None]:
     """The watcher at work beside the server."""
-    stop = threading.Event()
-    watcher = threading.Thread(target=zones.watch, args=(layout, stop.is_set))
+    stop, watch = threading.Event(), zones.Watch(layout)
+
+    def work() -> None:
+        while not stop.wait(0.1):
+            watch.look()
+
+    watcher = threading.Thread(target=work)
     watcher.start()
     yield
     stop.set()
