@@ -12,11 +12,11 @@ CALL_WITHIN_S = 30.0
 
 
 class Api:
-    """Calls of `/api/v1` with one token."""
+    """Calls of `/api/v1` with one token; without one, what asks for none."""
 
-    def __init__(self, layout: Layout, token: str) -> None:
+    def __init__(self, layout: Layout, token: str = "") -> None:
         self._base = f"{layout.panel_url}/api/v1"
-        self._token = token
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def call(self, method: str, path: str, body: Any = None, *, accept: tuple[int, ...] = ()) -> Any:
         """The answer's JSON; None for an empty one, and for a status in `accept`. Raises Unusable with its words."""
@@ -35,7 +35,7 @@ class Api:
             method,
             self._base + path,
             json=body,
-            headers={"Authorization": f"Bearer {self._token}"},
+            headers=self._headers,
             timeout=CALL_WITHIN_S,
             trust_env=False,
         )

@@ -47,7 +47,7 @@ def join(layout: Layout, place: NodePlace, operator: api.Api) -> None:
     """Make the node a member of the fleet and write its directory; it does not run yet. Raises Unusable."""
     token = operator.call("POST", "/nodes/tokens", {})["token"]
     key = make_key()
-    answer = api.Api(layout, token).call(
+    answer = api.Api(layout).call(
         "POST",
         "/nodes/join",
         {
