@@ -9,7 +9,7 @@ import asyncio
 import bisect
 import time
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -152,9 +152,9 @@ class Receipts:
         _remember(self._digests, (meta.generation, meta.revision), meta.digest)
         self._spread_news()
 
-    def nodes(self, target: Target) -> dict[str, At]:
-        """Where each member stands towards a change."""
-        return {name: self._at(name, target) for name in target.members}
+    def nodes(self, target: Target, names: Iterable[str] | None = None) -> dict[str, At]:
+        """Where each member (or each of `names`) stands towards a change."""
+        return {name: self._at(name, target) for name in (target.members if names is None else names)}
 
     def applied(self, target: Target) -> bool:
         """Whether every member has applied a change; never true of no members."""

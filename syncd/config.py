@@ -99,6 +99,8 @@ class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scrape: dict[str, str] = {}
     """Metrics URL of each control process, for service discovery."""
     metrics_host: str = "127.0.0.1"
+    resolver: tuple[str, ...] = ()
+    """Name servers as "host:port" for proofs of ownership; none: the system's."""
 
 
 T = TypeVar("T", bound=msgspec.Struct)

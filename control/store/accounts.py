@@ -37,6 +37,14 @@ async def listing(pool: Any, viewer: Viewer, *, after: str = "", limit: int = 10
     return [Account(**dict(row)) for row in rows]
 
 
+async def first(pool: Any) -> str:
+    """Id of the oldest account. Raises Invalid when there is none."""
+    account_id = await pool.fetchval("select id from accounts order by created_at, id limit 1")
+    if account_id is None:
+        raise Invalid("account", "there is no account yet; make one first")
+    return str(account_id)
+
+
 async def create(pool: Any, viewer: Viewer, name: str) -> Account:
     """A new account with a layer of its own. Raises Forbidden, Invalid."""
     require_operator(viewer)

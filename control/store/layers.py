@@ -183,6 +183,12 @@ async def present(connection: Any, layer: Layer) -> Written:
     return Written(generation, layer.revision, layer.hash, layer.key(), await members(connection), changed=False)
 
 
+async def newest(connection: Any) -> Written:
+    """The newest revision as something that members have to reach; no key of its own."""
+    row = await connection.fetchrow("select generation, revision from revision_counter")
+    return Written(row["generation"], row["revision"], "", "", await members(connection), changed=False)
+
+
 async def next_revision(connection: Any) -> tuple[int, int]:
     """(generation, revision) of the change under way; everyone else who changes something waits for our commit."""
     row = await connection.fetchrow(
