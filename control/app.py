@@ -33,13 +33,18 @@ def create_app(settings: Control, *, services: Services) -> Quart:
     """The application with every blueprint; it opens nothing, so that it can be made without any neighbour."""
     from control import api, web
 
+    app = bare_app(services)
+    api.register(app)
+    web.register(app)
+    return app
+
+
+def bare_app(services: Services) -> Quart:
+    """The application without any address."""
     app = Quart("control", static_folder="web/static", static_url_path="/static", template_folder="web/templates")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
     app.extensions["mxfleet"] = services
-    api.register(app)
-    if hasattr(web, "register"):
-        web.register(app)
     return app
 
 
