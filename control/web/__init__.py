@@ -1,0 +1,31 @@
+"""The web panel: pages for people, drawn on the server from the same store as the API."""
+
+from quart import Quart
+
+from control.web import words
+
+
+def register(app: Quart) -> None:
+    """Add every page, its headers and its error pages to the application."""
+    from control.web import (
+        domains,
+        entries,
+        errors,
+        figures,
+        headers,
+        history,
+        nodes,
+        settings,
+        shell,
+        signin,
+        stranger,
+    )
+
+    app.jinja_env.filters.update(words.FILTERS)
+    app.jinja_env.globals["asset"] = shell.asset
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    headers.register(app)
+    errors.register(app)
+    pages = (signin, domains, settings, history, entries, nodes, figures)
+    for each in (*pages, stranger):
+        app.register_blueprint(each.blueprint)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from quart import Blueprint, ResponseReturnValue, request
 
@@ -71,7 +72,7 @@ async def figures() -> ResponseReturnValue:
     chosen = request.args.get("range", "1h")
     chosen = chosen if chosen in RANGES else "1h"
     prometheus = Prometheus(shell.services().settings.prometheus_url)
-    context: dict[str, object] = {"nav": "figures", "ranges": tuple(RANGES), "range": chosen, "error": ""}
+    context: dict[str, Any] = {"nav": "figures", "ranges": tuple(RANGES), "range": chosen, "error": ""}
     try:
         drawn, tiles = await asyncio.wait_for(_all(prometheus, RANGES[chosen]), timeout=10)
     except (PrometheusAway, TimeoutError) as error:

@@ -27,7 +27,7 @@ class At:
         if self.age_s is None:
             return "awaited, no report from it"
         at = f" at revision {self.revision}" if self.revision is not None else ""
-        return f"awaited{at}, last report {words.age(self.age_s)} ago"
+        return f"awaited{at}, last report {_steady(self.age_s)} ago"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,11 @@ class Spread:
             return f"{start}, {words.age(slowest / 1000)}" if slowest is not None else start
         awaited = [node.name for node in self.nodes if not node.applied]
         return f"{start}; awaiting {', '.join(awaited)}" if awaited else f"{start}; no node has joined yet"
+
+
+def _steady(age_s: float) -> str:
+    """An age in steps of five seconds, so that a live line does not change, and is not read out, at every look."""
+    return "less than 5 s" if age_s < 5 else words.age(max(10.0, age_s // 5 * 5)) if age_s >= 10 else "5 s"
 
 
 def spread(revision: int, nodes: Iterable[At]) -> Spread:

@@ -1,0 +1,29 @@
+"""A release as one line: what it is doing, or how it ended. Pure."""
+
+from dataclasses import dataclass
+from typing import Any
+
+TITLES = {
+    "queued": ("Waiting to be delivered", "info"),
+    "running": ("Being delivered", "info"),
+    "done": ("Delivered", "good"),
+    "failed": ("Not delivered", "bad"),
+    "unknown": ("The connection broke after the mail was sent; look in the mailbox before you deliver again", "warn"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """What `_job_line.html` shows."""
+
+    id: str
+    open: bool
+    tone: str
+    title: str
+    outcome: str
+
+
+def line(job: Any) -> JobLine:
+    """The line of a job with `id`, `state` and `outcome`."""
+    title, tone = TITLES.get(job.state, ("Unknown state", "warn"))
+    return JobLine(job.id, job.state in ("queued", "running"), tone, title, job.outcome)
