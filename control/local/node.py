@@ -45,7 +45,7 @@ def main() -> int:
 
 def join(layout: Layout, place: NodePlace, operator: api.Api) -> None:
     """Make the node a member of the fleet and write its directory; it does not run yet. Raises Unusable."""
-    token = operator.call("POST", "/nodes/tokens", {})["token"]
+    token = operator.call("POST", "/nodes/tokens")["token"]
     key = make_key()
     answer = api.Api(layout).call(
         "POST",
@@ -86,7 +86,7 @@ def leave(layout: Layout, supervisor: Supervisor, place: NodePlace, operator: ap
     Raises Unusable, with the node left drained but whole, when its spool does not empty.
     """
     began = time.monotonic()
-    operator.call("POST", f"/nodes/{place.name}/drain", {}, accept=(404,))
+    operator.call("POST", f"/nodes/{place.name}/drain", accept=(404,))
     if supervisor.runs():
         supervisor.stop(*(part.name for part in parts.node(place) if ".worker" in part.name))
     deadline = time.monotonic() + DRAIN_WITHIN_S

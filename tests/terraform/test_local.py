@@ -59,7 +59,7 @@ def test_a_third_node_joins_takes_mail_and_leaves(fleet: Fleet, terraform: Terra
     terraform.apply(3, var)
     try:
         assert len(fleet.demo["smtp"]) == 3
-        names = {node["name"] for node in fleet.operator.get("/nodes").json()["nodes"]}
+        names = {node["name"] for node in fleet.operator.get("/nodes").json()["items"]}
         assert names == {"mx1", "mx2", "mx3"}
         receipt = fleet.settings(fleet.demo["domain"], {"content": {"mode": "on", "words": ["zqthirdnode"]}})
         assert set(receipt["nodes"]) == names
