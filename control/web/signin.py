@@ -3,7 +3,7 @@
 import ipaddress
 from urllib.parse import urlsplit
 
-from quart import Blueprint, Response, ResponseReturnValue, make_response, redirect, request
+from quart import Blueprint, Response, ResponseReturnValue, redirect, request
 
 from control import auth
 from control.web import shell
@@ -42,7 +42,7 @@ async def sign_in() -> ResponseReturnValue:
         return await _form(429, text, email, going_to)
     if cookie is None:
         return await _form(401, WRONG, email, going_to)
-    answer = await _redirect(going_to)
+    answer = _redirect(going_to)
     _set(answer, auth.COOKIE, cookie, int(auth.SESSION_AGE.total_seconds()))
     return answer
 
@@ -52,7 +52,7 @@ async def sign_in() -> ResponseReturnValue:
 async def sign_out() -> ResponseReturnValue:
     """End this session, here and in the database."""
     await auth.sign_out(shell.pool(), request.cookies.get(auth.COOKIE, ""))
-    answer = await make_response(redirect("/sign-in", 303))
+    answer = Response("", 303, {"Location": "/sign-in"})
     answer.delete_cookie(auth.COOKIE)
     return answer
 
@@ -62,7 +62,7 @@ async def sign_out() -> ResponseReturnValue:
 async def theme() -> ResponseReturnValue:
     """Remember light, dark or auto in a cookie of its own, so that the first byte of a page knows it."""
     typed = await request.form
-    answer = await _redirect(typed.get("back", ""))
+    answer = _redirect(typed.get("back", ""))
     if typed.get("theme") in shell.THEMES:
         _set(answer, "theme", typed["theme"], THEME_AGE_S)
     return answer
@@ -75,9 +75,8 @@ def local(address: str) -> str:
     return address if ours and "\\" not in address and address.isprintable() else "/"
 
 
-async def _redirect(address: str) -> Response:
-    answer: Response = await make_response(redirect(local(address), 303))
-    return answer
+def _redirect(address: str) -> Response:
+    return Response("", 303, {"Location": local(address)})
 
 
 def _client() -> str:
