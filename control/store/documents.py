@@ -54,3 +54,8 @@ def has_nul(value: Any) -> bool:
     if isinstance(value, Mapping):
         return any(has_nul(each) for pair in value.items() for each in pair)
     return isinstance(value, list) and any(has_nul(each) for each in value)
+
+
+def as_json(difference: Difference) -> dict[str, Any]:
+    """A difference as the doors show it."""
+    return {"path": difference.path, "before": difference.before, "after": difference.after}
