@@ -1,5 +1,6 @@
 """The application over a real, migrated database; receipts are told by the test as the nodes would tell them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,6 +157,13 @@ def report(pool: Any, receipts: Receipts) -> Report:
             receipts.told(msgspec.json.encode(receipt))
 
     return tell
+
+
+async def until(check: Callable[[], Awaitable[Any]], within_s: float = 10) -> None:
+    """Wait until the database shows something; it tells nobody by itself."""
+    async with asyncio.timeout(within_s):
+        while not await check():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.005)
 
 
 async def add_node(pool: Any, name: str) -> None:

@@ -11,7 +11,7 @@ from control.store import layers, settings
 from control.store.layers import Change
 from syncd import keys
 from syncd.layers import DomainLayer, digest
-from tests.control.api.conftest import OPERATOR, Door, Report, add_node
+from tests.control.api.conftest import OPERATOR, Door, Report, add_node, until
 
 PATH = "/domains/example.test/settings"
 
@@ -186,8 +186,7 @@ async def test_applied_means_every_member(owner: Door, domain: str, pool: Any, r
     await add_node(pool, "mx1")
     await add_node(pool, "mx2")
     patching = asyncio.create_task(owner.call("PATCH", PATH + "?wait=applied&timeout=20", {"scoring": {"tag": "A"}}))
-    while not await pool.fetchval("select true from history where act = 'settings'"):
-        await asyncio.sleep(0)
+    await until(lambda: pool.fetchval("select true from history where act = 'settings'"))
     await report("mx1")
     await asyncio.sleep(0)
     assert not patching.done()
