@@ -1,6 +1,7 @@
 """`/internal`: what our own machinery asks on loopback: Prometheus's service discovery."""
 
 import ipaddress
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from monitoring import log
 from monitoring.metrics import control as metrics
 
 LOG = log.get(__name__)
-Targets = list[dict[str, Any]]
+STATES = ("joined", "draining", "drained")
 
 
 def register(app: Quart) -> None:
@@ -34,10 +35,17 @@ async def prometheus() -> Response:
         LOG.warning("service discovery without the database", error=repr(error))
         metrics.http_requests.labels("internal", "5xx").inc()
         return Response("the database does not answer\n", 503, content_type="text/plain; charset=utf-8")
+    _count(members)
     targets = [_target("control", process, url) for process, url in found.settings.scrape.items()]
     targets += [_target(node.name, process, url) for node in members for process, url in node.scrape.items()]
     metrics.http_requests.labels("internal", "2xx").inc()
     return Response(msgspec.json.encode(targets), content_type="application/json")
+
+
+def _count(members: Sequence[nodes.Node]) -> None:
+    """Members by state, as often as Prometheus looks."""
+    for state in STATES:
+        metrics.members.labels(state).set(sum(member.state == state for member in members))
 
 
 def _target(node: str, process: str, url: str) -> dict[str, Any]:

@@ -124,6 +124,7 @@ async def join_node(asked: Asked) -> Answer:
         wanted.smtp_port,
         wanted.scrape,
     )
+    await nodes.require_token(asked.pool, wanted.token)  # before the work of signing is done for a stranger
     settings = asked.services.settings
     cert, ca = await asyncio.to_thread(_sign, settings, joining, wanted.csr)
     generation, revision = await nodes.join(asked.pool, wanted.token, joining)

@@ -9,7 +9,7 @@ from ulid import ULID
 
 from control import auth
 from control.auth import Viewer
-from control.store import layers
+from control.store import audit, layers
 from control.store.errors import Forbidden, Invalid, Missing
 from control.store.layers import Change, Layer, Scope, Written
 
@@ -56,6 +56,7 @@ async def create(pool: Any, viewer: Viewer, name: str) -> Account:
             "insert into accounts (id, name) values ($1, $2) returning id, name, created_at", str(ULID()), name
         )
         await ensure_layer(connection, viewer, "account", row["id"])
+        await audit.note(connection, viewer, "made an account", row["id"], name=name)
     return Account(**dict(row))
 
 
@@ -67,6 +68,7 @@ async def add_token(pool: Any, viewer: Viewer, account_id: str, name: str) -> st
         raise Invalid("name", f"must be 1 to {LONGEST_NAME} printable characters")
     token = auth.make_token()
     await auth.add_token(pool, account_id, name, token)
+    await audit.note(pool, viewer, "made a token", account_id, name=name)
     return token
 
 

@@ -1,5 +1,6 @@
 """Allow and deny entries of a domain, an account or the system; nodes get them as shards of their layer."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -146,7 +147,8 @@ async def _insert(connection: Any, layer: Layer, entry_id: str, entry: Wanted) -
 async def _with_entries(connection: Any, layer: Layer) -> Layer:
     """The layer with shards of the entries as they are now, which are stored too."""
     rows = await connection.fetch(_COLUMNS + " where scope = $1 and name = $2", layer.scope, layer.name)
-    made, bodies = shards.build({row["match"]: canonical(_entry(Listed(**dict(row)))) for row in rows})
+    lines = {row["match"]: canonical(_entry(Listed(**dict(row)))) for row in rows}
+    made, bodies = await asyncio.to_thread(shards.build, lines)
     await layers.keep_shards(connection, bodies)
     return replace(layer, entries=made)
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from control.auth import Viewer
-from control.store import layers
+from control.store import audit, layers
 from control.store.accounts import require_operator
 from control.store.errors import Invalid, Missing, Taken
 from syncd import keys
@@ -23,6 +23,8 @@ TOKEN_LIFE = timedelta(minutes=15)
 TOKEN_PREFIX = "mxj_"
 State = Literal["joined", "draining", "drained"]
 _COLUMNS = "select name, state, spool_host, spool_port, smtp_host, smtp_port, scrape::text, joined_at from nodes"
+
+_HOLDS = "token_hash = $1 and used_at is null and expires_at > now()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,14 @@ async def make_token(pool: Any, viewer: Viewer) -> tuple[str, timedelta]:
         TOKEN_LIFE,
         viewer.author,
     )
+    await audit.note(pool, viewer, "made a join token", "nodes")
     return token, TOKEN_LIFE
+
+
+async def require_token(pool: Any, token: str) -> None:
+    """Raises Invalid for a join token that `join` would not take; spends nothing."""
+    if not await pool.fetchval(f"select true from join_tokens where {_HOLDS}", _hash(token)):
+        raise _not_a_token()
 
 
 async def join(pool: Any, token: str, joining: Joining) -> tuple[int, int]:
@@ -135,13 +144,15 @@ async def remove(pool: Any, viewer: Viewer, name: str) -> int:
 async def _use(connection: Any, token: str) -> str:
     """Spend a join token; returns who made it. Raises Invalid."""
     author = await connection.fetchval(
-        "update join_tokens set used_at = now() where token_hash = $1 and used_at is null and expires_at > now()"
-        " returning created_by",
-        _hash(token),
+        f"update join_tokens set used_at = now() where {_HOLDS} returning created_by", _hash(token)
     )
     if author is None:
-        raise Invalid("token", "wrong, used already, or too old; make a new one with `mxctl node token`")
+        raise _not_a_token()
     return str(author)
+
+
+def _not_a_token() -> Invalid:
+    return Invalid("token", "wrong, used already, or too old; make a new one with `mxctl node token`")
 
 
 async def _publish(connection: Any, author: str, name: str, act: str, member: Member | None) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 A list may be long (200,000): it is cut into shards before the revision counter is taken, and travels on the bulk lane.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -102,14 +103,14 @@ async def _with_recipients(connection: Any, layer: Layer) -> tuple[Layer, bool]:
     if len(rows) > MOST_RECIPIENTS:
         raise Invalid("recipients", f"must be at most {MOST_RECIPIENTS}")
     plain = canonical(Recipient())
-    made, bodies = shards.build(
-        {
-            row["local_part"]: plain
-            if row["settings"] == "{}"
-            else canonical(Recipient(msgspec.json.decode(row["settings"])))
-            for row in rows
-        }
-    )
+    lines = {
+        row["local_part"]: plain
+        if row["settings"] == "{}"
+        else canonical(Recipient(msgspec.json.decode(row["settings"])))
+        for row in rows
+    }
+    # Hundreds of thousands of lines take a second: other requests go on meanwhile.
+    made, bodies = await asyncio.to_thread(shards.build, lines)
     bulk = await layers.keep_shards(connection, bodies)
     return replace(layer, recipients=made), bulk
 

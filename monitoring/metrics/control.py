@@ -15,6 +15,7 @@ propagation_seconds = Histogram(
     "control_propagation_seconds", "Commit of a settings change to the report of the last member.", buckets=FAST_S
 )
 receipt_age_seconds = Gauge("control_receipt_age_seconds", "Age of a member's last receipt.", ["node"])
+receipts_unreadable = Counter("control_receipts_unreadable_total", "Receipts or META values that could not be read.")
 members = Gauge("control_members", "Member nodes by state.", ["state"])
 
 receiver_records = Counter("control_receiver_records_total", "Records received by kind.", ["kind"])
