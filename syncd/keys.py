@@ -8,8 +8,12 @@ DOMAINS = PREFIX + "settings/domain/"
 MEMBERS = PREFIX + "settings/member/"
 SETTINGS = PREFIX + "settings/"
 SHARDS = PREFIX + "shard/"
-RECEIPTS = PREFIX + "receipts/"
+RECEIPTS = PREFIX + "heard/"
+"""Outside `FIRST`..`END`: a node that watches what is published need not hear every other node's reports."""
 ELECTION = PREFIX + "election/publisher"
+
+FIRST, END = META, PREFIX + "shard0"
+"""Everything that is published, META included, lies in this range and nothing else does ("0" follows "/")."""
 
 
 def account(account_id: str) -> str:
