@@ -1,6 +1,7 @@
 """An application on a TCP port by hypercorn, until it is told to stop."""
 
 import asyncio
+import logging
 
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
@@ -22,6 +23,7 @@ async def serve(app: Quart, host: str, port: int, stopping: asyncio.Event) -> No
     config.keep_alive_timeout = KEEP_ALIVE_S
     config.h11_max_incomplete_size = MAX_HEAD_BYTES
     config.include_server_header = False
+    config.errorlog = logging.getLogger("hypercorn.error")  # through our own handler, one JSON line an event
 
     async def stop() -> None:
         await stopping.wait()

@@ -36,7 +36,8 @@ def differences(before: Any, after: Any, path: str = "") -> list[Difference]:
             for name in sorted({*old, *new})
             for difference in differences(old.get(name), new.get(name), f"{path}.{name}" if path else name)
         ]
-    return [] if before == after else [Difference(path, before, after)]
+    nothing = not path and not before and not after
+    return [] if nothing or before == after else [Difference(path, before, after)]
 
 
 def depth(value: Any, limit: int = DEEPEST) -> int:

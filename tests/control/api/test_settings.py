@@ -131,6 +131,7 @@ async def test_history_tells_author_door_and_diff_and_can_be_rolled_back(owner: 
     items = (await owner.call("GET", PATH + "/history")).json["items"]
     assert [each["act"] for each in items] == ["settings", "settings", "created"]
     assert (items[0]["author"], items[0]["door"], items[1]["door"]) == ("token owner", "cli", "api")
+    assert items[2]["diff"] == []
     assert items[0]["diff"] == [
         {"path": "retention.days", "before": None, "after": 3},
         {"path": "scoring.tag", "before": "A", "after": "B"},
