@@ -1,0 +1,206 @@
+"""`/quarantine` and `/jobs`: refused and held mail, found, read, delivered."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from control.api.operation import Answer, Asked, operation
+from control.api.problems import refused
+from control.quarantine import items, release, safeview, search
+from syncd.spool.record import Judgement, Record
+
+PARSE_WITHIN_S = 10.0
+SAFE_CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+"""For mail shown by a browser that came here by itself: no script, no network, an origin of its own."""
+
+Text = Annotated[str, Meta(max_length=500)]
+Time = Annotated[str, Meta(max_length=40, description="RFC 3339, or a day, in UTC where no zone is named.")]
+
+
+class Search(msgspec.Struct, frozen=True):
+    """What to look for; everything that is given has to fit."""
+
+    domain: Text = ""
+    q: Annotated[str, Meta(max_length=500, description="Words of subject, addresses or text.")] = ""
+    sender: Text = ""
+    recipient: Text = ""
+    reason: Annotated[str, Meta(max_length=100, description="A filter's name, score or next_hop.")] = ""
+    since: Time = ""
+    until: Time = ""
+    limit: Annotated[int, Meta(ge=1, le=500)] = 50
+    cursor: Annotated[str, Meta(max_length=1000, description="`next` of the page before.")] = ""
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One kept mail of one recipient."""
+
+    id: str
+    received_at: datetime
+    sender: str
+    recipient: str
+    subject: str
+    reason: str
+    filter: str
+    score: float
+    node: str
+    size: int
+    status: str
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Kept mail, newest first."""
+
+    items: list[Item]
+    next: str | None
+
+
+class Detail(Item, frozen=True):
+    """One kept mail with the sentence that says why, the settings' revision that judged it, and every verdict."""
+
+    domain: str = ""
+    reason_text: str = ""
+    revision: int = 0
+    client_ip: str = ""
+    helo: str = ""
+    tls: str = ""
+    header_from: str = ""
+    message_id: str = ""
+    reply: str = ""
+    attachments: tuple[str, ...] = ()
+    verdicts: tuple[Judgement, ...] = ()
+
+
+class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to deliver it: `allow_sender` lets this sender's mail through from now on."""
+
+    allow_sender: bool = False
+    train: bool = False
+
+
+class Queued(msgspec.Struct, frozen=True):
+    """The job that does it; asked again while it is open, the same one."""
+
+    job: str
+
+
+class Job(msgspec.Struct, frozen=True):
+    """How a job is: queued, running, done, failed, or unknown (cut after the final dot)."""
+
+    state: str
+    outcome: str
+
+
+@operation("GET", "/quarantine", summary="Kept mail", answers={200: Page}, query=Search)
+async def search_quarantine(asked: Asked) -> Answer:
+    """Newest first."""
+    wanted: Search = asked.query
+    query = search.Query(
+        domain=wanted.domain or None,
+        q=wanted.q or None,
+        sender=wanted.sender or None,
+        recipient=wanted.recipient or None,
+        reason=wanted.reason or None,
+        since=moment(wanted.since, "since"),
+        until=moment(wanted.until, "until"),
+        limit=wanted.limit,
+        cursor=wanted.cursor or None,
+    )
+    try:
+        page = await search.search(asked.pool, asked.viewer, query)
+    except ValueError as error:
+        raise refused(422, str(error), reason=str(error)) from error
+    return Answer(Page([_item(each) for each in page.items], page.next))
+
+
+@operation("GET", "/quarantine/{item}", summary="One kept mail with every verdict", answers={200: Detail})
+async def get_item(asked: Asked) -> Answer:
+    """Why it was kept, by whose settings at which revision, and what each filter said."""
+    return Answer(_detail(await _found(asked)))
+
+
+@operation("GET", "/quarantine/{item}/raw", summary="Its exact bytes", answers={200: "message/rfc822"})
+async def get_raw(asked: Asked) -> Answer:
+    """As received, without our trace fields."""
+    name = "".join(each for each in asked.path["item"] if each.isalnum() or each in ".-")
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}.eml"',
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Answer(await _raw(asked), headers=headers)
+
+
+@operation("GET", "/quarantine/{item}/html", summary="Its safe view", answers={200: "text/html; charset=utf-8"})
+async def get_html(asked: Asked) -> Answer:
+    """Sanitised, without remote content; to be framed with `sandbox`."""
+    view = await asyncio.wait_for(asyncio.to_thread(safeview.render, await _raw(asked)), PARSE_WITHIN_S)
+    headers = {"Content-Security-Policy": SAFE_CSP, "X-Content-Type-Options": "nosniff"}
+    return Answer(view.html.encode(), headers=headers)
+
+
+@operation(
+    "POST", "/quarantine/{item}/release", summary="Deliver it past the filters", answers={202: Queued}, body=Release
+)
+async def release_item(asked: Asked) -> Answer:
+    """To its recipient alone; once, however often it is asked."""
+    await _found(asked)
+    options = {"allow_sender": asked.body.allow_sender, "train": asked.body.train}
+    job = await release.request(asked.pool, asked.viewer, asked.path["item"], options)
+    return Answer(Queued(str(job)), 202, {"Location": f"/api/v1/jobs/{job}"})
+
+
+@operation("GET", "/jobs/{job}", summary="How a job is", answers={200: Job})
+async def get_job(asked: Asked) -> Answer:
+    """A job that was cut after the final dot is `unknown`, and never repeated by itself."""
+    job = await release.job(asked.pool, asked.viewer, asked.path["job"])
+    if job is None:
+        raise refused(404, "there is no such job")
+    return Answer(Job(job.state, job.outcome))
+
+
+def moment(text: str, field: str) -> datetime | None:
+    """A time as typed, in UTC where it names no zone; None for none. Raises Refused."""
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        reason = "must be a time like 2026-11-24T10:00:00Z, or a day"
+        raise refused(422, f"{field}: {reason}", field=field, reason=reason) from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+async def _found(asked: Asked) -> Any:
+    found = await items.get(asked.pool, asked.viewer, asked.path["item"])
+    if found is None:
+        raise refused(404, "there is no such mail")
+    return found
+
+
+async def _raw(asked: Asked) -> bytes:
+    body = await items.raw(asked.pool, asked.services.packs, asked.viewer, asked.path["item"])
+    if body is None:
+        raise refused(404, "there is no such mail")
+    return bytes(body)
+
+
+def _item(found: Any) -> Item:
+    return msgspec.convert(found, Item, from_attributes=True)
+
+
+def _detail(found: Any) -> Detail:
+    """The item with what its record says of this recipient; without a record, what the row has."""
+    shown = {name: getattr(found, name) for name in (*Item.__struct_fields__, "domain", "reason_text", "revision")}
+    record: Record | None = found.record
+    if record is None:
+        return msgspec.convert(shown, Detail)
+    for name in ("client_ip", "helo", "tls", "header_from", "message_id", "attachments"):
+        shown[name] = getattr(record, name)
+    result = next((each for each in record.recipients if each.address == found.recipient), None)
+    judged = result.judgements if result else -1
+    shown["reply"] = (result.reply if result else "") or record.reply
+    shown["verdicts"] = record.judgements[judged] if judged >= 0 else ()
+    return msgspec.convert(shown, Detail)
