@@ -11,7 +11,7 @@ The stubs are generated from `etcd.proto` beside this file (messages only), by
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -163,7 +163,7 @@ class Etcd:
             _raise(error)
         finally:
             call.cancel()
-        if answer is grpc.aio.EOF:
+        if not isinstance(answer, pb.LeaseKeepAliveResponse):
             raise EtcdAway("the keep-alive stream ended")
         if answer.TTL <= 0:
             raise LeaseGone(f"lease {lease:x} has ended")
@@ -172,7 +172,7 @@ class Etcd:
         """End a lease and what lives by it. Raises EtcdAway, LeaseGone."""
         await self._call("Lease/LeaseRevoke", pb.LeaseRevokeRequest(ID=lease), pb.LeaseRevokeResponse)
 
-    async def watch(self, first: str, end: str, *, since: int) -> AsyncIterator[Changes]:
+    async def watch(self, first: str, end: str, *, since: int) -> AsyncGenerator[Changes, None]:
         """Every change of a range from revision `since` on, a revision's changes always together.
 
         At least every `SILENT_S` it yields something or raises: EtcdAway for silence or a broken connection, Compacted
@@ -212,7 +212,13 @@ class Etcd:
         )()
 
 
-_FAILURES = (grpc.aio.AioRpcError, grpc.aio.UsageError, TimeoutError, asyncio.CancelledError)
+_FAILURES = (
+    grpc.aio.AioRpcError,
+    grpc.aio.UsageError,
+    asyncio.InvalidStateError,  # a write to a stream that has ended
+    TimeoutError,
+    asyncio.CancelledError,
+)
 
 
 async def _answers(call: Any) -> AsyncIterator[pb.WatchResponse]:
@@ -224,7 +230,7 @@ async def _answers(call: Any) -> AsyncIterator[pb.WatchResponse]:
             await asyncio.wait({reading}, timeout=HEARTBEAT_S)
             if reading.done():
                 answer, reading = reading.result(), asyncio.ensure_future(call.read())
-                if answer is grpc.aio.EOF:
+                if not isinstance(answer, pb.WatchResponse):
                     raise EtcdAway("the watch ended")
                 heard = time.monotonic()
                 yield answer

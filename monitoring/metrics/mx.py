@@ -29,7 +29,9 @@ filter_seconds = Histogram("mx_filter_seconds", "Time a filter's look took.", ["
 filter_unsure = Counter("mx_filter_unsure_total", "Looks or judgements that failed or timed out.", ["filter"])
 
 cache_requests = Counter("mx_cache_requests_total", "Policy reads by the tier that answered.", ["tier", "result"])
-at_zero(cache_requests, ("memory", "memcached", "lastgood"), ("hit", "miss", "error"))
+at_zero(cache_requests, ("memory",), ("hit", "miss"))
+at_zero(cache_requests, ("memcached",), ("hit", "miss", "error", "junk"))
+at_zero(cache_requests, ("lastgood",), ("hit", "error"))
 settings_revision = Gauge("mx_settings_revision", "Settings revision this worker judges by.")
 settings_age_seconds = Gauge("mx_settings_age_seconds", "Seconds since follow last heard from etcd.")
 

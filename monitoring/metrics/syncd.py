@@ -13,6 +13,8 @@ follow_heard_seconds = Gauge("syncd_follow_heard_seconds", "Seconds since etcd w
 follow_unreadable = Gauge("syncd_follow_unreadable", "Values this node's declarations could not read.")
 follow_digest_agrees = Gauge("syncd_follow_digest_agrees", "1 when our digest equals the published one.")
 follow_reloads = Counter("syncd_follow_reloads_total", "Full loads by cause.", ["cause"])
+at_zero(follow_reloads, ("first", "cluster", "back", "compacted", "digest", "unreadable", "ahead"))
+follow_ignored = Counter("syncd_follow_ignored_total", "Keys that changed in etcd without a publisher.")
 follow_events = Counter("syncd_follow_events_total", "Keys changed by watch events.")
 
 publish_revision = Gauge("syncd_publish_revision", "Last revision this publisher put into etcd.")
