@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from monitoring.metrics import control as metrics
+from syncd import receipts
 
 Point = tuple[int, int]
 """(generation, revision); pairs are compared everywhere (design, section 5)."""
@@ -41,19 +42,6 @@ class Target(Protocol):
     def members(self) -> Sequence[str]: ...
 
 
-class Receipt(msgspec.Struct, frozen=True):
-    """A node's report as it stands in etcd; `at` is the node's unix time."""
-
-    node: str
-    generation: int
-    revision: int
-    digest: str
-    state: str
-    at: float = 0.0
-    unreadable: tuple[str, ...] = ()
-    version: str = ""
-
-
 class Meta(msgspec.Struct, frozen=True):
     """What was published last, and the digest of all of it."""
 
@@ -66,7 +54,7 @@ class Meta(msgspec.Struct, frozen=True):
 class Heard:
     """The last report of one node; `heard_at` is our monotonic clock."""
 
-    receipt: Receipt
+    receipt: receipts.Receipt
     heard_at: float
 
     @property
@@ -122,7 +110,7 @@ class Receipts:
 
     def told(self, value: bytes) -> None:
         """Take a node's report as it came. Raises msgspec.DecodeError for what is none."""
-        receipt = msgspec.json.decode(value, type=Receipt)
+        receipt = msgspec.json.decode(value, type=receipts.Receipt)
         now = time.monotonic()
         heard = Heard(receipt, now)
         before = self._heard.get(receipt.node)
@@ -177,9 +165,8 @@ class Receipts:
         wanted = (target.generation, target.revision)
         published = self._digests.get(heard.point)
         agrees = None if published is None else published == heard.receipt.digest
-        readable = target.key not in heard.receipt.unreadable
-        applied = heard.point >= wanted and heard.receipt.state == LIVE and agrees is True and readable
-        state = heard.receipt.state if readable else "unreadable"
+        applied = receipts.agrees(heard.receipt, wanted, published, target.key)
+        state = "unreadable" if target.key in heard.receipt.unreadable else heard.receipt.state
         age_s = time.monotonic() - heard.heard_at
         return At(applied, state, heard.receipt.revision, self._ms(name, wanted), age_s, agrees)
 
