@@ -10,12 +10,15 @@ The stubs are generated from `etcd.proto` beside this file (messages only), by
 """
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Never, Self
+
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # read at import; its handlers break children of a fork
 
 import grpc
 from grpc import StatusCode
