@@ -23,9 +23,9 @@ class Link:
 def sentence(reason: str, text: str, judgements: Iterable[Judgement] = ()) -> str:
     """The recorded sentence; without one, what the verdict that acted says; at the least, the class of the reason."""
     if text:
-        return _ended(text)
+        return ended(text)
     acted = next((each.reason for each in judgements if each.acted and each.reason), "")
-    return _ended(acted or f"Kept for this reason: {words.reason(reason).lower()}")
+    return ended(acted or f"Kept for this reason: {words.reason(reason).lower()}")
 
 
 def change(domain: str, reason: str, filter_name: str = "") -> Link | None:
@@ -41,6 +41,7 @@ def in_order(judgements: Sequence[Judgement]) -> list[Judgement]:
     return sorted(judgements, key=lambda each: (not each.acted, each.action == "pass"))
 
 
-def _ended(text: str) -> str:
+def ended(text: str) -> str:
+    """A sentence with its full stop."""
     text = text.strip()
     return text if text[-1:] in ".!?" else f"{text}."

@@ -1,0 +1,92 @@
+"""The quarantine list: search, reasons, days, pages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from quart import Blueprint, ResponseReturnValue, request
+
+from control.quarantine import search
+from control.store import domains
+from control.web import asked, paging, shell, words
+
+PATH = "/quarantine"
+ROWS = 50
+
+blueprint = Blueprint("quarantine", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The rows of one UTC day."""
+
+    date: date
+    items: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """One reason to narrow by; `count` None when it was not counted."""
+
+    text: str
+    href: str
+    count: int | None
+    chosen: bool
+
+
+@blueprint.get(PATH)
+@shell.signed_in
+async def listing() -> ResponseReturnValue:
+    """The newest kept mail that fits the search; a search that cannot be read is explained, never an error page."""
+    typed = asked.read(request.args)
+    context: dict[str, Any] = {"nav": "quarantine", "asked": typed, "error": "", "chips": (), "days": []}
+    context["domains"] = [each.name for each in await domains.listing(shell.pool(), shell.viewer())]
+    cursor, trail = request.args.get("cursor", ""), request.args.get("trail", "")
+    try:
+        found = await search.search(shell.pool(), shell.viewer(), _query(typed, cursor))
+    except ValueError as error:
+        return await shell.page("quarantine.html", 400, **{**context, "error": str(error)})
+    newer, older = paging.links(PATH, typed.parameters(), cursor, trail, found.next)
+    counts = await search.reasons(shell.pool(), shell.viewer(), _query(typed, ""))
+    context |= {"days": by_day(found.items), "newer": newer, "older": older, "chips": _chips(typed, counts)}
+    return await shell.page("quarantine.html", **context)
+
+
+def by_day(items: Sequence[Any]) -> list[Day]:
+    """Rows grouped by the UTC day they were received, in their order."""
+    days: list[Day] = []
+    for item in items:
+        received = words.moment(item.received_at).date()
+        if not days or days[-1].date != received:
+            days.append(Day(received))
+        days[-1].items.append(item)
+    return days
+
+
+def _query(typed: asked.Asked, cursor: str) -> search.Query:
+    since, until = typed.span()
+    return search.Query(
+        domain=typed.domain or None,
+        q=typed.q or None,
+        sender=typed.sender or None,
+        recipient=typed.recipient or None,
+        reason=typed.reason or None,
+        since=since,
+        until=until,
+        limit=ROWS,
+        cursor=cursor or None,
+    )
+
+
+def _chips(typed: asked.Asked, counts: dict[str, int]) -> list[Chip]:
+    plain = {name: value for name, value in typed.parameters().items() if name != "reason"}
+    names = sorted({*counts, *([typed.reason] if typed.reason else [])}, key=lambda name: (-counts.get(name, 0), name))
+    if not names:
+        return []
+    chips = [Chip("All", paging.address(PATH, plain), sum(counts.values()), not typed.reason)]
+    for name in names:
+        chosen = name == typed.reason
+        there = plain if chosen else {**plain, "reason": name}
+        chips.append(Chip(words.reason(name), paging.address(PATH, there), counts.get(name, 0), chosen))
+    return chips
