@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mx.policy import Absent, NotKnown
 from syncd.spool.client import NotSecured
 
 from mx.filter import (
@@ -33,6 +32,7 @@ from mx.filter import (
 from mx.filters.sections import Delivery, Refusal, Retention, Scoring
 from mx.ledger import Ledger
 from mx.limits import Bounds, Limits
+from mx.policy import Absent, NotKnown
 from mx.server import factory
 from mx.services import Services
 from mx.session import Reception
