@@ -1,11 +1,12 @@
 -- The quarantine: one row a recipient, one body a mail; tracking; jobs; what was stored.
+-- Times of partitioned tables are UTC; a day's partitions are made by make_partitions (at the end of this file).
 
--- id = transaction ULID || '.' || recipient number; the ULID carries received_at, which prunes partitions.
+-- id = transaction ULID || '.' || recipient number; received_at is the ULID's time, which prunes partitions.
 create table quarantine (
     received_at  timestamptz not null,
     id           text not null,
     txn          text not null,
-    domain       integer not null,                      -- domains.number
+    domain       integer not null,                      -- domains.number; 0 when the account serves it no longer
     account_id   text not null,
     sender       text not null,
     recipient    text not null,
@@ -135,10 +136,38 @@ create table stored_ranges (
     primary key (node, epoch)
 );
 
+-- Records that could not be stored, as they came, for the operator; node.epoch.position is the id.
 create table poison (
-    id     text primary key,
-    node   text not null,
-    at     timestamptz not null default now(),
-    error  text not null,
-    record bytea not null
+    id          text primary key,
+    node        text not null,
+    at          timestamptz not null default now(),
+    error       text not null,
+    record      bytea not null,
+    pack        text not null,                          -- its body; '' when it has none or it was lost
+    pack_offset bigint not null,
+    pack_bytes  integer not null
 );
+
+-- Makes the partitions of one day (UTC) where they are missing; harmless again. Made apart and then attached, which
+-- leaves readers and writers of the parent at work; CREATE TABLE … PARTITION OF would lock them all out.
+create function make_partitions(day date) returns void language plpgsql set lock_timeout = '5s' as $$
+declare
+    parent text;
+    part   text;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('partitions', 0));
+    foreach parent in array array['quarantine', 'mail_records', 'messages'] loop
+        part := parent || to_char(day, '_YYYYMMDD');
+        if to_regclass(part) is null then
+            execute format('create table %I (like %I including all)', part, parent);
+            execute format(
+                'alter table %I attach partition %I for values from (%L) to (%L)',
+                parent, part, to_char(day, 'YYYY-MM-DD 00:00+00'), to_char(day + 1, 'YYYY-MM-DD 00:00+00')
+            );
+        end if;
+    end loop;
+end
+$$;
+
+-- The days around this one; the receiver keeps them ahead from here on.
+select make_partitions((now() at time zone 'utc')::date + ahead) from generate_series(-1, 3) as ahead;
