@@ -1,0 +1,93 @@
+"""The conditions of a search over kept mail or over messages, put together as SQL with parameters. Pure.
+
+Nothing that a person typed ever becomes part of the SQL text.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ulid import ULID
+
+from control.auth import Viewer
+from control.quarantine.words import clean
+from control.store import names
+from control.store.errors import Invalid
+
+CLOCKS_DIFFER = timedelta(hours=1)
+"""How far the time in an id and the time of its row may lie apart: both are taken at the start of the transaction."""
+_ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}(\.\d{1,5})?", re.ASCII)
+
+
+class Where:
+    """Conditions that all have to hold, and the values of their parameters."""
+
+    def __init__(self) -> None:
+        self._conditions: list[str] = []
+        self.values: list[Any] = []
+
+    def add(self, condition: str, *values: Any) -> None:
+        """One more; each `{}` in it stands for the next of the values."""
+        first = len(self.values) + 1
+        self._conditions.append(condition.format(*(f"${first + n}" for n in range(len(values)))))
+        self.values += values
+
+    @property
+    def sql(self) -> str:
+        """The conditions behind "where"."""
+        return " and ".join(self._conditions) or "true"
+
+    def scope(self, viewer: Viewer, domain: str | None) -> None:
+        """Only what the viewer may see, and of that only this domain's; another's domain has nothing."""
+        if viewer.account_id is not None:
+            self.add("account_id = {}", viewer.account_id)
+        if domain is None:
+            return
+        try:
+            name = names.domain(clean(domain))
+        except Invalid:
+            name = ""
+        self.add("domain = (select number from domains where name = {})", name)
+
+    def span(self, since: datetime | None, until: datetime | None) -> None:
+        """From `since` on, before `until`; this is what leaves whole days of the store untouched."""
+        if since is not None:
+            self.add("received_at >= {}", since)
+        if until is not None:
+            self.add("received_at < {}", until)
+
+    def near(self, txn: str) -> None:
+        """Near the time that a transaction's id carries."""
+        if (at := time_of(txn)) is not None:
+            self.span(at - CLOCKS_DIFFER, at + CLOCKS_DIFFER)
+
+    def address(self, column: str, typed: str | None) -> None:
+        """An address typed whole, a whole domain (`@sender.test`), the null sender (`<>`), or any piece of one."""
+        if typed is None:
+            return
+        wanted = clean(typed).strip()
+        local, at, domain = wanted.rpartition("@")
+        if wanted == "<>":
+            self.add(f"{column} = ''")
+        elif at and local and "." in domain:
+            self.add(f"lower({column}) = lower({{}})", wanted)
+        elif at and not local and "." in domain:
+            self.add(f"right(lower({column}), length({{}})) = lower({{}})", wanted, wanted)
+        else:
+            self.add(f"strpos(lower({column}), lower({{}})) > 0", wanted)
+
+
+def is_id(text: str) -> bool:
+    """Whether this can be the id of a transaction, or of one of its recipients (id.number)."""
+    return _ID.fullmatch(text) is not None
+
+
+def time_of(txn: str) -> datetime | None:
+    """The time in a transaction's id; None for what is no id, or of no time that a calendar has."""
+    if not is_id(txn):
+        return None
+    try:
+        at = datetime.fromtimestamp(ULID.from_str(txn[:26]).timestamp, UTC)
+        return at if timedelta(days=2) < at - datetime.min.replace(tzinfo=UTC) and at.year < 9999 else None
+    except (ValueError, OverflowError, OSError):
+        return None
