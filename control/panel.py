@@ -30,7 +30,7 @@ def run(settings: Control, *, metrics_port: int) -> None:
 async def _run(settings: Control, metrics_port: int) -> None:
     exporter = Exporter(settings.metrics_host, metrics_port)
     pool = await pools.create(settings.database)
-    services = Services(settings, pool, Receipts(), packs.open(settings.packs))
+    services = Services(settings, pool, Receipts(), packs.open(settings))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, services.stopping.set)

@@ -101,6 +101,8 @@ class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics_host: str = "127.0.0.1"
     resolver: tuple[str, ...] = ()
     """Name servers as "host:port" for proofs of ownership; none: the system's."""
+    open_packs_dir: str = ""
+    """Local directory of the packs that are still written; "" for `receiver_journal_dir` with "-packs" behind it."""
 
 
 T = TypeVar("T", bound=msgspec.Struct)

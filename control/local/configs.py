@@ -21,7 +21,17 @@ DATABASE = "mxfleet"
 
 def write_all(layout: Layout) -> None:
     """Write everything the control plane and the parts that exist once need; nodes get theirs by joining."""
-    for name in ("log", "supervisor/conf.d", "zones", "mailbox", "etcd", "prometheus", "packs", "receiver/journal"):
+    for name in (
+        "log",
+        "supervisor/conf.d",
+        "zones",
+        "mailbox",
+        "etcd",
+        "prometheus",
+        "packs",
+        "receiver/journal",
+        "receiver/packs",
+    ):
         (layout.var / name).mkdir(parents=True, exist_ok=True)
     authority = load_authority(layout)
     for name, uri in (("receiver", RECEIVER), ("etcd", "")):
@@ -124,6 +134,7 @@ def _control(layout: Layout) -> str:
         "receiver_port": layout.port("receiver"),
         "receiver_journal_dir": str(receiver / "journal"),
         "packs": (layout.var / "packs").as_uri(),
+        "open_packs_dir": str(receiver / "packs"),
         "prometheus_url": f"http://{layout.address('prometheus')}",
         "secret_file": str(layout.var / "secret"),
         "etcd": {"endpoints": [layout.address("etcd")], "tls": tls},

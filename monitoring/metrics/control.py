@@ -24,6 +24,8 @@ receiver_stored = Counter("control_receiver_stored_total", "Records packed and c
 receiver_backlog = Gauge("control_receiver_backlog", "Records held but not yet stored.")
 receiver_poison = Counter("control_receiver_poison_total", "Records set aside because they could not be stored.")
 ingest_seconds = Histogram("control_ingest_seconds", "One ingest batch, pack and rows.", buckets=FAST_S)
+packs_open_bytes = Gauge("control_packs_open_bytes", "Bytes of packs that the object store does not hold yet.")
+bodies_lost = Counter("control_bodies_lost_total", "Bodies that were damaged before they reached a pack.")
 
 jobs = Counter("control_jobs_total", "Jobs that ended, by act and state.", ["act", "state"])
 at_zero(jobs, ("release", "deliver"), ("done", "failed", "unknown"))
