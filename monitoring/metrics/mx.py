@@ -23,6 +23,9 @@ session_errors = Counter("mx_session_errors_total", "Exceptions in a session out
 reply_seconds = Histogram("mx_reply_seconds", "From the final dot to our reply.", buckets=FAST_S)
 secure_seconds = Histogram("mx_secure_seconds", "From handing a copy to the spool to its answer.", buckets=FAST_S)
 secure_failures = Counter("mx_secure_failures_total", "Copies that were not on two disks in time.")
+events_dropped = Counter(
+    "mx_events_dropped_total", "Events that the spool did not take in time; mail is never dropped."
+)
 
 verdicts = Counter("mx_filter_verdicts_total", "Verdicts by filter, mode and action.", ["filter", "mode", "action"])
 filter_seconds = Histogram("mx_filter_seconds", "Time a filter's look took.", ["filter"], buckets=FAST_S)
@@ -38,5 +41,9 @@ settings_age_seconds = Gauge("mx_settings_age_seconds", "Seconds since follow la
 relay_attempts = Counter("mx_relay_attempts_total", "Relay transactions by the class of their last reply.", ["result"])
 at_zero(relay_attempts, ("2xx", "4xx", "5xx", "no_answer"))
 relay_seconds = Histogram("mx_relay_seconds", "Time of one relay transaction.", buckets=FAST_S)
+relay_connections = Counter(
+    "mx_relay_connections_total", "Connections to next hops: opened, reused, found stale, waited for.", ["how"]
+)
+at_zero(relay_connections, ("opened", "reused", "stale", "waited"))
 dns_queries = Counter("mx_dns_queries_total", "DNS look-ups by result.", ["result"])
 at_zero(dns_queries, ("cache", "answer", "absent", "timeout", "breaker", "error"))
