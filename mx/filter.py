@@ -65,6 +65,14 @@ class FilterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = "off"
 
 
+class BadSetting(ValueError):
+    """A value that no bound can describe, raised by `__post_init__` of settings; `field` is "patterns[2]"."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """One filter's answer for one domain.
@@ -262,3 +270,5 @@ class Filter(Section):
     """Spoken at RCPT without a copy whatever the domain chooses (unknown recipients, loops of protocol abuse)."""
     per_recipient: bool = False
     """Whether its facts depend on the recipient, not only on the domain's settings."""
+    raw_only: bool = False
+    """Whether it reads `Seen.raw` alone, so that no message is parsed for its sake."""

@@ -5,8 +5,10 @@ from dataclasses import replace
 from functools import lru_cache
 
 from monitoring import log
+from monitoring.metrics import at_zero
 from monitoring.metrics import mx as metrics
 from mx.filter import Action, Filter, Message, Seen, Stage
+from mx.filters import ORDER
 from mx.judge import Decision, Judged, decide, judge, unsure
 from mx.looks import Looks
 from mx.services import KnownPolicy, Services
@@ -14,6 +16,11 @@ from mx.transaction import Addressee
 
 _log = log.get(__name__)
 _verdicts = lru_cache(maxsize=None)(metrics.verdicts.labels)  # a child costs 3 µs to find, and there are few
+
+_NAMES = tuple(filter_.name for filter_ in ORDER)
+at_zero(metrics.verdicts, _NAMES, ("on", "shadow"), Action)
+at_zero(metrics.filter_unsure, _NAMES)
+at_zero(metrics.filter_seconds, _NAMES)
 
 
 def shown_to(addressee: Addressee, seen: Seen) -> Seen:
@@ -59,7 +66,7 @@ async def decide_all(services: Services, looks: Looks, addressees: Sequence[Addr
 
 async def parsed(services: Services, addressees: Sequence[Addressee], raw: bytes) -> Message | None:
     """The message parsed for the filters; None when no recipient has a filter on that reads messages."""
-    readers = [filter_.name for filter_ in services.filters if filter_.stage is Stage.MESSAGE]
+    readers = [one.name for one in services.filters if one.stage is Stage.MESSAGE and not one.raw_only]
     if not any(one.policy.sections[name].mode != "off" for one in addressees for name in readers):
         return None
     try:

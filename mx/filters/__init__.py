@@ -9,10 +9,38 @@ from typing import Any
 
 import msgspec
 
-from mx.filter import Filter, Section
+from mx.filter import BadSetting, Filter, Section
+from mx.filters import (
+    attachments,
+    content,
+    dnsbl,
+    early_talker,
+    gtube,
+    headers,
+    helo,
+    loop,
+    recipient_list,
+    sender_list,
+    size,
+    spf,
+)
 from mx.filters.sections import SECTIONS
 
-ORDER: tuple[Filter, ...] = ()
+ORDER: tuple[Filter, ...] = (
+    sender_list.FILTER,  # the owner's own word comes first: an entry that is not here yet defers before others refuse
+    recipient_list.FILTER,  # spoken at RCPT
+    early_talker.FILTER,  # what the session itself shows, at no cost
+    helo.FILTER,
+    dnsbl.FILTER,  # asks DNS once a zone
+    spf.FILTER,  # asks DNS up to ten times
+    loop.FILTER,  # from here on the message; first what its bytes alone show
+    size.FILTER,
+    headers.FILTER,
+    gtube.FILTER,
+    attachments.FILTER,  # what runs is a better reason to give than what is said
+    content.FILTER,  # the dearest
+)
+"""The first filter that refuses, holds or defers gives the reason; each line says why it stands where it does."""
 
 DECLARED: tuple[Section, ...] = (*ORDER, *SECTIONS)
 BY_NAME: Mapping[str, Section] = {declared.name: declared for declared in DECLARED}
@@ -41,6 +69,8 @@ def _section(declared: Section, fields: Mapping[str, Any]) -> Any:
         return msgspec.convert(dict(fields), declared.settings)
     except msgspec.ValidationError as error:
         where, reason = _place(declared.name, str(error))
+        if isinstance(error.__cause__, BadSetting):
+            where = f"{where}.{error.__cause__.field}"
         raise SettingsError(where, reason) from error
 
 

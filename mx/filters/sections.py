@@ -41,7 +41,7 @@ class Scoring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Meta(
             min_length=1,
             max_length=40,
-            pattern=r"^[ -~]+$",
+            pattern=r"^[ -~]+(?![\s\S])",  # `$` would let a final LF through, into the header
             description="Put before the subject of tagged mail.",
             extra={"label": "Tag"},
         ),

@@ -1,0 +1,152 @@
+"""Does the mail carry files that run?
+
+A file counts by the end of its name, in the mail or inside an archive, and by its first bytes: a program that calls
+itself a picture is found too. Archives that are encrypted hide what they hold; each domain says whether it takes them.
+A message that could not be taken apart is never clean: what happens to it is a setting of its own. The peer hears
+`550 5.7.1 Attachments of this kind are not accepted`.
+"""
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from mx.filter import Filter, FilterSettings, Message, Part, Seen, Tools, Verdict
+from mx.filters.acts import AnyAct, Finding, Points, verdict
+
+PROGRAMS = frozenset({"pe", "elf", "macho"})
+"""Kinds by their first bytes that run."""
+SHOWN = 10
+"""Names that the evidence holds."""
+TEXT = "Attachments of this kind are not accepted"
+
+DANGEROUS = (
+    "ade", "adp", "apk", "app", "appref-ms", "appx", "bat", "chm", "cmd", "com", "cpl", "dll", "dmg", "exe",
+    "gadget", "hta", "iso", "jar", "js", "jse", "lnk", "mde", "msc", "msi", "msix", "msp", "mst", "pif", "ps1",
+    "reg", "scf", "scr", "sct", "settingcontent-ms", "shb", "sys", "vb", "vbe", "vbs", "vhd", "vhdx", "vxd", "wsc",
+    "wsf", "wsh", "xll",
+)  # fmt: skip
+"""What Windows runs or mounts at a double click; the large providers refuse nearly the same."""
+
+Extension = Annotated[str, Meta(min_length=1, max_length=20, pattern=r"^[^\s./\\]+(\.[^\s./\\]+)*(?![\s\S])")]
+FromZero = Literal["off", "score", "tag", "hold", "refuse"]
+
+
+class Settings(FilterSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a domain can choose."""
+
+    extensions: Annotated[
+        tuple[Extension, ...],
+        Meta(
+            max_length=500,
+            description="Ends of names that are not taken, without the dot.",
+            extra={"label": "Kinds of files"},
+        ),
+    ] = DANGEROUS
+    action: Annotated[
+        AnyAct, Meta(description="What to do with a mail that carries one.", extra={"label": "Action"})
+    ] = "refuse"
+    in_archives: Annotated[
+        bool, Meta(description="Look at the names inside archives too.", extra={"label": "Look into archives"})
+    ] = True
+    disguised: Annotated[
+        FromZero,
+        Meta(description="A program whose name does not say that it is one.", extra={"label": "Disguised programs"}),
+    ] = "refuse"
+    encrypted: Annotated[
+        FromZero,
+        Meta(description="An archive whose content nobody can look at.", extra={"label": "Encrypted archives"}),
+    ] = "off"
+    when_unchecked: Annotated[
+        Literal["pass", "hold", "refuse", "defer"],
+        Meta(
+            description="What to do with a message that could not be taken apart.", extra={"label": "Unreadable mail"}
+        ),
+    ] = "hold"
+    points: Points = 8.0
+
+
+class File(msgspec.Struct, frozen=True):
+    """One attachment: its name, its kind by its first bytes, and the names inside it."""
+
+    name: str
+    magic: str = ""
+    members: tuple[str, ...] = ()
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What the mail carries; `unchecked` is "" or why nobody knows."""
+
+    files: tuple[File, ...] = ()
+    is_encrypted: bool = False
+    unchecked: str = ""
+
+
+async def look(seen: Seen, settings: Settings, tools: Tools) -> Facts:
+    """What the mail carries."""
+    return of(seen.message)
+
+
+def of(message: Message | None) -> Facts:
+    """What a message carries."""
+    if message is None or message.unchecked:
+        return Facts(unchecked=message.unchecked if message else "it was not parsed")
+    files = tuple(_file(part) for part in message.parts if part.filename or part.magic or part.members)
+    return Facts(files, any("encrypted" in defect for defect in message.defects))
+
+
+def judge(facts: Facts, settings: Settings) -> Verdict:
+    """The strongest act over what was found."""
+    if facts.unchecked:
+        act = "off" if settings.when_unchecked == "pass" else settings.when_unchecked
+        reason = f"The mail could not be taken apart: {facts.unchecked}"
+        text = "The message cannot be read"
+        return verdict([Finding(act, reason, text, enhanced="5.6.0")], unchecked=facts.unchecked)
+    named = list(_named(facts.files, settings))
+    disguised = [one.name for one in facts.files if one.magic in PROGRAMS and not _says_so(one.name)]
+    found = []
+    if named:
+        found.append(Finding(settings.action, f"The mail carries {_list(named)}", TEXT, settings.points))
+    if disguised:
+        reason = f"A program is disguised as {_list(disguised)}"
+        found.append(Finding(settings.disguised, reason, TEXT, settings.points))
+    if facts.is_encrypted:
+        found.append(Finding(settings.encrypted, "An archive is encrypted", TEXT, settings.points))
+    evidence = {"files": named[:SHOWN], "disguised": disguised[:SHOWN], "encrypted": facts.is_encrypted}
+    return verdict(found, **(evidence if found else {}))
+
+
+def true_end(name: str) -> str:
+    """A file's name as the receiving system reads it: lower case, without what it does not show or does not count.
+
+    Windows drops dots and spaces at the end; direction marks make "exe" be shown as part of another end.
+    """
+    shown = "".join(each for each in name if unicodedata.category(each) not in ("Cc", "Cf"))
+    return unicodedata.normalize("NFKC", shown).lower().rstrip(". ")
+
+
+def _file(part: Part) -> File:
+    return File(part.filename or f"a part without a name ({part.content_type})", part.magic, part.members)
+
+
+def _named(files: Sequence[File], settings: Settings) -> Iterator[str]:
+    ends = tuple(f".{end.lower()}" for end in settings.extensions)
+    for one in files:
+        if true_end(one.name).endswith(ends):
+            yield one.name
+        if settings.in_archives:
+            yield from (f"{member} in {one.name}" for member in one.members if true_end(member).endswith(ends))
+
+
+def _says_so(name: str) -> bool:
+    return true_end(name).endswith(tuple(f".{end}" for end in (*DANGEROUS, "bin", "so", "o", "ocx", "drv")))
+
+
+def _list(names: Sequence[str]) -> str:
+    more = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
+
+
+FILTER = Filter("attachments", "Does it carry files that run?", Settings, look=look, judge=judge)
