@@ -7,6 +7,7 @@ from functools import lru_cache
 from monitoring import log
 from monitoring.metrics import at_zero
 from monitoring.metrics import mx as metrics
+from mx import trace
 from mx.filter import Action, Filter, Message, Seen, Stage
 from mx.filters import ORDER
 from mx.judge import Decision, Judged, decide, judge, unsure
@@ -62,6 +63,19 @@ async def decide_all(services: Services, looks: Looks, addressees: Sequence[Addr
         for one in judged:
             _verdicts(one.filter.name, one.mode, one.verdict.action.value).inc()
         addressee.decision = decide(judged, policy.sections["scoring"], local_part=addressee.mailbox.local_part)
+
+
+def checks(addressees: Sequence[Addressee]) -> tuple[str, ...]:
+    """Results for our Authentication-Results field, from the evidence of the verdicts; () when nothing was checked.
+
+    What SPF says depends on the session alone, so what one domain had looked at is true for all.
+    """
+    judgements = (one for each in addressees if each.decision for one in each.decision.judgements)
+    found = next((one.evidence for one in judgements if one.filter == "spf" and "result" in one.evidence), None)
+    if found is None:
+        return ()
+    domain = found["domain"]
+    return (trace.spf_result(found["result"], domain if found["identity"] == "mailfrom" else "", domain),)
 
 
 async def parsed(services: Services, addressees: Sequence[Addressee], raw: bytes) -> Message | None:

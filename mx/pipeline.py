@@ -94,6 +94,7 @@ class Pipeline:
         report.message = await judging.parsed(self._services, txn.addressees, txn.raw)
         facts = seen(self._services.node.name, self._hostname, connection, txn, report.message)
         await judging.decide_all(self._services, looks, txn.addressees, facts)
+        report.checks = judging.checks(txn.addressees)
 
     async def _relay(self, passing: list[Addressee], txn: Transaction, report: Report) -> None:
         left_s = DOT_S - RESERVE_S - (time.monotonic() - txn.times.dot)
