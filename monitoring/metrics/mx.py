@@ -47,3 +47,8 @@ relay_connections = Counter(
 at_zero(relay_connections, ("opened", "reused", "stale", "waited"))
 dns_queries = Counter("mx_dns_queries_total", "DNS look-ups by result.", ["result"])
 at_zero(dns_queries, ("cache", "answer", "absent", "timeout", "breaker", "error"))
+
+parser_messages = Counter("mx_parser_messages_total", "Messages taken apart for the filters, by result.", ["result"])
+at_zero(parser_messages, ("parsed", "limits", "late", "broken", "busy"))
+parser_seconds = Histogram("mx_parser_seconds", "Time to take a message apart, once it had its turn.", buckets=FAST_S)
+parser_children = Gauge("mx_parser_children", "Processes of this worker that take messages apart.")
