@@ -100,7 +100,8 @@ class Pipeline:
         left_s = DOT_S - RESERVE_S - (time.monotonic() - txn.times.dot)
         limits = self._services.relay_timeouts
         timeouts = Timeouts(limits.connect_s, limits.command_s, limits.dot_s, max(1.0, min(limits.total_s, left_s)))
-        await relay.relay(passing, txn, report, hostname=self._hostname, timeouts=timeouts)
+        pool = self._services.next_hops
+        await relay.relay(passing, txn, report, hostname=self._hostname, timeouts=timeouts, pool=pool)
         for one in passing:
             if one.answer and relay.is_unknown_user(one.answer):
                 self._services.policies.remember_unknown(one.policy.domain, one.mailbox.local_part)

@@ -13,7 +13,7 @@ from mx.replies import Reply, deferred, refused, taken
 from mx.report import Report
 from mx.transaction import Addressee, Transaction
 from syncd.layers import NextHop
-from syncd.nexthop import Answer, Timeouts, deliver
+from syncd.nexthop import Answer, Pool, Timeouts, deliver
 from syncd.spool.record import Outcome
 
 UNREACHABLE = "The recipient's server cannot be reached, try again later"
@@ -38,16 +38,28 @@ def ways(addressees: Sequence[Addressee]) -> dict[Way, list[Addressee]]:
 
 
 async def relay(
-    addressees: Sequence[Addressee], txn: Transaction, report: Report, *, hostname: str, timeouts: Timeouts
+    addressees: Sequence[Addressee],
+    txn: Transaction,
+    report: Report,
+    *,
+    hostname: str,
+    timeouts: Timeouts,
+    pool: Pool | None,
 ) -> None:
     """Hand the mail to every recipient's next hop at once, and set each one's `answer`, and its outcome when taken."""
     async with asyncio.TaskGroup() as group:
         for way, together in ways(addressees).items():
-            group.create_task(_relay_one_way(way, together, txn, report, hostname, timeouts))
+            group.create_task(_relay_one_way(way, together, txn, report, hostname, timeouts, pool))
 
 
 async def _relay_one_way(
-    way: Way, together: Sequence[Addressee], txn: Transaction, report: Report, hostname: str, timeouts: Timeouts
+    way: Way,
+    together: Sequence[Addressee],
+    txn: Transaction,
+    report: Report,
+    hostname: str,
+    timeouts: Timeouts,
+    pool: Pool | None,
 ) -> None:
     if not way.next_hops:
         _no_next_hop(together)
@@ -62,6 +74,7 @@ async def _relay_one_way(
         timeouts=timeouts,
         smtputf8=txn.smtp_utf8,
         eight_bit=txn.eight_bit,
+        pool=pool,
     )
     metrics.relay_seconds.observe(time.perf_counter() - began)
     metrics.relay_attempts.labels(_result(next(iter(answers.values())))).inc()

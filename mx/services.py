@@ -13,7 +13,7 @@ from mx.filters import ORDER
 from mx.ledger import Ledger, Told
 from syncd.config import Node
 from syncd.layers import NextHop
-from syncd.nexthop import Timeouts
+from syncd.nexthop import Pool, Timeouts
 from syncd.spool.record import Record
 
 
@@ -82,3 +82,5 @@ class Services:
     ledger: Ledger
     filters: tuple[Filter, ...] = ORDER
     relay_timeouts: Timeouts = field(default_factory=Timeouts)
+    next_hops: Pool | None = None
+    """Connections kept open to next hops; without it each relayed mail makes its own."""

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import uvloop
 from syncd.spool.client import SpoolClient
 
+from monitoring.metrics import mx as metrics
 from mx import listener
 from mx.checks.dns import DnsResolver
 from mx.ledger import Ledger
@@ -14,6 +15,7 @@ from mx.parser import Parser
 from mx.policy import Policies
 from mx.services import Services
 from syncd import config
+from syncd.nexthop import How, Pool
 
 
 def run(node: config.Node, *, metrics_port: int, number: int) -> None:
@@ -38,4 +40,9 @@ async def neighbours(node: config.Node, stack: AsyncExitStack) -> Services:
     parser = await stack.enter_async_context(Parser())
     policies = stack.enter_context(Policies(node))
     resolver = DnsResolver(node.resolver)
-    return Services(node, policies, spool, parser, resolver, Ledger(spool))
+    next_hops = await stack.enter_async_context(Pool(count=_count))
+    return Services(node, policies, spool, parser, resolver, Ledger(spool), next_hops=next_hops)
+
+
+def _count(how: How) -> None:
+    metrics.relay_connections.labels(how).inc()

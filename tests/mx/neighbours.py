@@ -39,7 +39,7 @@ from mx.session import Reception
 from mx.stream import Front
 from syncd import config
 from syncd.layers import NextHop
-from syncd.nexthop import Timeouts
+from syncd.nexthop import Pool, Timeouts
 from syncd.spool.record import Kind, Record
 
 HOSTNAME = "mx1.mxfleet.test"
@@ -282,7 +282,8 @@ async def running(
     spool, known = MemorySpool(), MemoryPolicies(policies)
     ledger = Ledger(spool)
     timeouts = Timeouts(connect_s=2, command_s=2, dot_s=2, total_s=5)
-    services = Services(node, known, spool, PlainParser(), NoDns(), ledger, filters, timeouts)
+    pool = Pool()
+    services = Services(node, known, spool, PlainParser(), NoDns(), ledger, filters, timeouts, pool)
     reception = Reception(services, Limits(bounds or Bounds()))
     front = Front(
         node.smtp.hostname,
@@ -300,3 +301,4 @@ async def running(
         for session in list(front.sessions):
             session.shut_down(amid_mail=True)
         await reception.drained()
+        await pool.close()
