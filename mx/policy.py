@@ -19,11 +19,12 @@ from monitoring import log
 from monitoring.metrics import mx as metrics
 from mx.filters import SettingsError, decode
 from syncd import config, keys, shards, snapshot
-from syncd.lastgood import DIRECTORY, NotHere, Reader, Status, View
+from syncd.lastgood import DIRECTORY, NotHere, Reader, View
 from syncd.layers import Entry, NextHop, Recipient, Shards, digest, resolve
 from syncd.memcache import Answer, Memcache
 from syncd.published import Unreadable
 from syncd.snapshot import Place, Snapshot
+from syncd.status import Status
 
 REMEMBERED = 1000
 """Decoded policies in memory, some 8 KB each."""
@@ -148,6 +149,15 @@ class Policies:
         """Let go of store and memcached."""
         self._reader.close()
         self._memcache.close()
+
+    @property
+    def in_rotation(self) -> bool:
+        """Whether this node takes new sessions; where nobody has said otherwise, it does."""
+        try:
+            with self._reader.reading() as view:
+                return view.status().in_rotation
+        except NotHere:
+            return True
 
     def find(self, domain: str) -> Policy | Absent:
         """The policy of a domain (lower-case A-label form), or `Absent` when this node is sure that there is none.

@@ -96,6 +96,7 @@ TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections from your netwo
 TOO_FAST = Reply(421, "4.7.0", "Too many new connections from your network, try again later")
 
 
+OUT_OF_ROTATION = Reply(421, "4.3.2", "This server is out of rotation, use another one or try again later")
 def banned(network: str, seconds: int) -> Reply:
     """A ban names itself, its network and its end."""
     return Reply(421, "4.7.0", f"Too many errors from {network}, banned for {seconds} s")

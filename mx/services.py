@@ -43,6 +43,10 @@ class KnownPolicy(Protocol):
 class KnownPolicies(Protocol):
     """Where policies are found (`mx.policy.Policies`)."""
 
+    @property
+    def in_rotation(self) -> bool:
+        """Whether this node takes new sessions."""
+
     def find(self, domain: str) -> Any:
         """A policy, or an `Absent`. Raises `NotKnown`."""
 

@@ -44,7 +44,11 @@ class Reception:
 
     def admit(self, connection: Connection) -> Reply | None:
         """Let a connection in, or the reply that turns it away."""
-        refusal = self._limits.admit(network_of(connection.client_ip), time.monotonic())
+        refusal = (
+            self._limits.admit(network_of(connection.client_ip), time.monotonic())
+            if self._services.policies.in_rotation
+            else replies.OUT_OF_ROTATION
+        )
         metrics.connections.labels("refused" if refusal else "accepted").inc()
         if refusal is None:
             self._looks[connection] = Looks(self._services)

@@ -17,9 +17,12 @@ from monitoring.metrics import syncd as metrics
 from syncd import config, keys, reconcile
 from syncd.etcd import Etcd
 from syncd.kv import PAGE, Changes, Compacted, EtcdError, Page, after
-from syncd.lastgood import Change, State, Status, Writer, boot_id, monotonic
-from syncd.published import Meta, Point, Tally, Unreadable, element, opened, read_meta
+from syncd.lastgood import Change, Writer
+from syncd.layers import Member
+from syncd.published import HASH_CHARS, Meta, Point, Tally, Unreadable, element, opened, read_meta
 from syncd.receipts import Reporter
+from syncd.rotate import Rotation
+from syncd.status import State, Status, boot_id, monotonic
 from syncd.warm import Warmer
 
 SHARD_PAGE = 64
@@ -28,6 +31,8 @@ DOUBT_AGAIN_S = 10.0
 """After a load whose content was not what META says, the next one waits so long: the publisher's compare mends it."""
 BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 READER_CHECK_S = 60.0
+OUT_S = 30.0
+"""Being out of rotation lasts so long after the last proof that it is right: then the node serves what it knows."""
 BREATH = 250
 """Values that are decoded in one go before others get a turn."""
 
@@ -48,7 +53,9 @@ class Follower:
         self._place, self._store, self._decode, self._warmer = place, store, decode, warmer
         self._doubt: reconcile.Cause | None = None
         self._doubted_at = float("-inf")
+        self._out, self._out_until = store.status.out, store.status.out_until
         self._reporter = Reporter(node, store.status)
+        self._rotation = Rotation(node, self)
         self._say("stale" if store.status.complete else "unsynced")
 
     @property
@@ -65,6 +72,7 @@ class Follower:
                     tasks.create_task(self._follow(etcd), name="follow")
                     tasks.create_task(self._reporter.run(etcd), name="report")
                     tasks.create_task(self._warmer.run(self._store), name="warm")
+                    tasks.create_task(self._rotation.run(etcd), name="rotation")
             except* EtcdError as errors:
                 failures = 1 if self.status.state == "live" else failures + 1
                 if failures == 1:
@@ -72,6 +80,22 @@ class Follower:
             self._say("stale" if self.status.complete else "unsynced")
             pause_s = BACKOFF_S[min(failures, len(BACKOFF_S)) - 1]
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+
+    @property
+    def members(self) -> frozenset[str]:
+        """Nodes that take mail: joined, not draining, not drained."""
+        with self._store.reading() as view:
+            values = view.below(keys.MEMBERS)
+        return frozenset(key.removeprefix(keys.MEMBERS) for key, value in values.items() if _is_joined(value))
+
+    def leave(self, why: str) -> None:
+        """Be out of rotation for this reason, for `OUT_S` from now; "" comes back. A load under way writes it last."""
+        is_news = why != self._out
+        self._out, self._out_until = why, monotonic() + OUT_S
+        if (is_news or why) and self.status.state != "loading":
+            self._store.say(msgspec.structs.replace(self.status, out=why, out_until=self._out_until))
+        if is_news:
+            self._reporter.tell(self.status)
 
     async def check_readers(self) -> None:
         """Run beside: frees the places of workers that died."""
@@ -233,6 +257,8 @@ class Follower:
             unreadable=tuple(sorted(unreadable)),
             heard_at=monotonic(),
             boot=boot_id(),
+            out=self._out,
+            out_until=self._out_until,
         )
 
     def _say(self, state: State, *, heard: bool = False) -> None:
@@ -242,7 +268,9 @@ class Follower:
             return
         news = {"heard_at": monotonic(), "boot": boot_id()} if heard else {}
         with self._store.change() as change:
-            change.status = msgspec.structs.replace(self.status, state=state, **news)
+            change.status = msgspec.structs.replace(
+                self.status, state=state, out=self._out, out_until=self._out_until, **news
+            )
         _measure(self.status)
         if state != was:
             self._reporter.tell(self.status)
@@ -256,6 +284,13 @@ def _delete_all_but(kept: Collection[str], change: Change, start: str, end: str)
     for key in change.keys(start, end):
         if key not in kept:
             change.delete(key)
+
+
+def _is_joined(value: bytes) -> bool:
+    try:
+        return msgspec.json.decode(value[HASH_CHARS:], type=Member).state == "joined"
+    except msgspec.MsgspecError:
+        return False  # reported as unreadable when it came
 
 
 def _measure(status: Status) -> None:

@@ -11,6 +11,8 @@ SHARDS = PREFIX + "shard/"
 RECEIPTS = PREFIX + "heard/"
 """Outside `FIRST`..`END`: a node that watches what is published need not hear every other node's reports."""
 ELECTION = PREFIX + "election/publisher"
+ROTATION = PREFIX + "election/rotation"
+"""Names of the nodes that are out of rotation, as a JSON list."""
 
 FIRST, END = META, PREFIX + "shard0"
 """Everything that is published, META included, lies in this range and nothing else does ("0" follows "/")."""

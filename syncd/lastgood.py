@@ -7,30 +7,25 @@ some 4 µs, are synchronous, and never hold a transaction across an await.
 """
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import lmdb
 import msgspec
 
-from syncd.published import NOTHING, Point, Tally, element
+from syncd.published import Tally, element
+from syncd.status import Status
 
 MAP_BYTES = 16 * 1024**3
 """The most the file can grow to; address space, not memory."""
 READERS = 126
-STALE_S = 10.0
-"""A status that was not renewed for so long no longer proves that anything is or is not there; follow renews it every
-2.5 s."""
 DIRECTORY = "lastgood"
 """Of the store, below a node's state directory."""
 FILE = "data.mdb"
 _CHECKING = "checking"
 _STATUS = b"status"
-
-State = Literal["unsynced", "loading", "live", "stale"]
 
 
 class Torn(Exception):
@@ -39,61 +34,6 @@ class Torn(Exception):
 
 class NotHere(Exception):
     """There is no store to read: follow never ran here, or it was set aside a moment ago."""
-
-
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the store is. `complete`: it once held a whole revision, and since then only whole revisions.
-
-    `digest` is that of the content, `published` META's at the same revision. `heard_at` is CLOCK_MONOTONIC of the boot
-    `boot`; `etcd_revision` and `cluster` say where the next watch begins.
-    """
-
-    generation: int = 0
-    revision: int = 0
-    digest: str = NOTHING.hex()
-    count: int = 0
-    published: str = ""
-    etcd_revision: int = 0
-    cluster: int = 0
-    state: State = "unsynced"
-    complete: bool = False
-    heard_at: float = 0.0
-    boot: str = ""
-    unreadable: tuple[str, ...] = ()
-
-    @property
-    def point(self) -> Point:
-        """For comparing."""
-        return self.generation, self.revision
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the content is what was published."""
-        return self.complete and self.digest == self.published
-
-    def age_s(self) -> float:
-        """Seconds since etcd was heard; infinite when that was in another boot, or never."""
-        return monotonic() - self.heard_at if self.boot == boot_id() else float("inf")
-
-    @property
-    def can_deny(self) -> bool:
-        """Whether what is not here does not exist: live, whole, what was published, and heard just now."""
-        return self.state == "live" and self.agrees and self.age_s() < STALE_S
-
-
-def monotonic() -> float:
-    """A clock that all processes of one boot share."""
-    return time.clock_gettime(time.CLOCK_MONOTONIC)
-
-
-def boot_id() -> str:
-    """Names this boot of the machine."""
-    global _boot
-    _boot = _boot or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return _boot
-
-
-_boot = ""
 
 
 class Writer:

@@ -10,8 +10,8 @@ from typing import Protocol
 import msgspec
 
 from syncd import keys
-from syncd.lastgood import Status
 from syncd.published import Point
+from syncd.status import Status
 
 LEASE_S = 10
 KEEP_ALIVE_S = 3.0
@@ -20,7 +20,11 @@ AGAIN_S = 5.0
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node reports. `at` is its unix time; `unreadable` names keys whose last readable value goes on serving."""
+    """What a node reports.
+
+    `at` is its unix time; `unreadable` names keys whose last readable value goes on serving;
+    `agrees`: its content is what was published; `out`: why it takes no new sessions, "" while it does.
+    """
 
     node: str
     generation: int
@@ -29,6 +33,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     at: float
     unreadable: tuple[str, ...] = ()
+    agrees: bool = False
+    out: str = ""
     version: str = ""
     pid: int = 0
 
@@ -48,6 +54,8 @@ def receipt(node: str, status: Status, *, at: float, version: str = "", pid: int
         state=status.state,
         at=at,
         unreadable=status.unreadable,
+        agrees=status.agrees,
+        out=status.out,
         version=version,
         pid=pid,
     )

@@ -11,8 +11,8 @@ from typing import Literal
 
 from syncd import keys
 from syncd.kv import Item
-from syncd.lastgood import Status
 from syncd.published import Meta, Point, read_meta
+from syncd.status import Status
 
 Cause = Literal["first", "cluster", "back", "compacted", "digest", "unreadable", "ahead"]
 """Why everything is loaded: nothing here yet; another etcd; etcd's own revision went back; the wanted one is no longer
@@ -70,6 +70,8 @@ def _cause(have: Status, source: Source) -> Cause | None:
         return "cluster"
     if source.revision < have.etcd_revision:
         return "back"
+    if not have.agrees:
+        return "digest"
     return "unreadable" if have.unreadable else None
 
 

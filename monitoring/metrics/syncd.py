@@ -14,6 +14,13 @@ follow_unreadable = Gauge("syncd_follow_unreadable", "Values this node's declara
 follow_digest_agrees = Gauge("syncd_follow_digest_agrees", "1 when our digest equals the published one.")
 follow_reloads = Counter("syncd_follow_reloads_total", "Full loads by cause.", ["cause"])
 at_zero(follow_reloads, ("first", "cluster", "back", "compacted", "digest", "unreadable", "ahead"))
+follow_in_rotation = Gauge("syncd_follow_in_rotation", "1 while this node takes new sessions.")
+follow_in_rotation.set(1)
+follow_last_in_rotation = Gauge(
+    "syncd_follow_last_in_rotation", "1 while this node should leave rotation and is the last one in it."
+)
+follow_rotations = Counter("syncd_follow_rotations_total", "Times this node left rotation, and came back.", ["act"])
+at_zero(follow_rotations, ("left", "returned"))
 follow_ignored = Counter("syncd_follow_ignored_total", "Keys that changed in etcd without a publisher.")
 follow_events = Counter("syncd_follow_events_total", "Keys changed by watch events.")
 

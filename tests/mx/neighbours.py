@@ -156,6 +156,7 @@ class MemoryPolicies:
         self._policies = {policy.domain: replace(policy, hash=f"hash of {policy.domain}") for policy in policies}
         self._not_known = not_known
         self.unknown: set[tuple[str, str]] = set()
+        self.in_rotation = True
 
     def find(self, domain: str) -> Any:
         """As `mx.policy.Policies.find`."""

@@ -49,6 +49,20 @@ async def test_what_passes_is_delivered_behind_our_received_field() -> None:
     assert reply.split()[-1] in trace
 
 
+async def test_out_of_rotation_new_sessions_are_sent_away_and_open_ones_finish() -> None:
+    mailbox = Mailbox()
+    async with fleet(mailbox) as front, Client(front.port) as early:
+        front.policies.in_rotation = False
+        async with Client(front.port) as late:
+            assert late.banner.startswith("421 4.3.2 ")
+            assert await late.rest() == []
+        assert (await early.send(mail("hello"), to=["a@strict.test"])).startswith("250 2.0.0 Ok: ")
+        front.policies.in_rotation = True
+        async with Client(front.port) as back:
+            assert back.banner.startswith("220 ")
+    assert len(mailbox.mails) == 1
+
+
 async def test_what_is_refused_is_kept_before_the_5xx_and_names_the_page() -> None:
     mailbox = Mailbox()
     async with fleet(mailbox) as front, Client(front.port) as client:

@@ -15,9 +15,10 @@ from pymemcache.client.base import Client
 
 from mx.policy import Absent, NotKnown, Policies, Policy
 from syncd import config, keys, shards
-from syncd.lastgood import DIRECTORY, Status, Writer, boot_id, monotonic
+from syncd.lastgood import DIRECTORY, Writer
 from syncd.layers import AccountLayer, DomainLayer, Entry, NextHop, Recipient, SystemLayer, canonical
 from syncd.published import Tally, element, sealed
+from syncd.status import Status, boot_id, monotonic
 from tests.servers import Memcached
 
 HOP = NextHop(host="127.0.0.1", port=2525)
@@ -249,6 +250,15 @@ def test_who_is_not_sure_says_so(home: Home, status: dict[str, Any], here: bool,
             home.policies.find("a.test")
     with pytest.raises(NotKnown):
         home.policies.find("b.test")
+
+
+def test_it_is_in_rotation_until_its_store_says_otherwise(home: Home) -> None:
+    assert home.policies.in_rotation
+    home.write(published(domain()))
+    assert home.policies.in_rotation
+    home.write(published(domain()), out="behind", out_until=monotonic() + 30)
+    assert not home.policies.in_rotation
+    assert home.find().domain == "a.test", "sessions that are open go on"
 
 
 def test_before_any_store_is_there_nothing_is_known(home: Home) -> None:

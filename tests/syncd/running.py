@@ -18,9 +18,10 @@ import msgspec
 from control.local.configs import tls_table, toml
 from control.store import layers
 from syncd import config, keys
-from syncd.lastgood import DIRECTORY, NotHere, Reader, Status
+from syncd.lastgood import DIRECTORY, NotHere, Reader
 from syncd.layers import DomainLayer, NextHop, canonical
 from syncd.receipts import Receipt
+from syncd.status import Status
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from syncd.lastgood import FILE, NotHere, Reader, Status, Writer, boot_id, monotonic
+from syncd.lastgood import FILE, NotHere, Reader, Writer
 from syncd.published import Tally, element
+from syncd.status import Status, boot_id, monotonic
 
 
 def fill(directory: Path, values: dict[str, bytes], revision: int = 1) -> Status:

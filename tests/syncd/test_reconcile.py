@@ -5,12 +5,12 @@ import pytest
 
 from syncd import keys
 from syncd.kv import Item
-from syncd.lastgood import Status
 from syncd.published import Meta, Point, Tally, Unreadable, element, opened, sealed, shards_named
 from syncd.receipts import Receipt, agrees
 from syncd.reconcile import Apply, Cause, Keep, Load, Look, Resume, Source, Step, begin, publish, take
+from syncd.status import Status
 
-HAVE = Status(generation=1, revision=42, etcd_revision=1000, cluster=7, complete=True)
+HAVE = Status(generation=1, revision=42, published=Status().digest, etcd_revision=1000, cluster=7, complete=True)
 NEW = Status()
 META = Meta(1, 42)
 
@@ -31,12 +31,13 @@ META = Meta(1, 42)
         (HAVE, Source(META, 1000, 8), None, Load("cluster")),
         (HAVE, Source(META, 999, 7), None, Load("back")),
         (HAVE, Source(META, 1000, 7), "digest", Load("digest")),
+        (msgspec.structs.replace(HAVE, published="0"), Source(META, 1000, 7), None, Load("digest")),
         (msgspec.structs.replace(HAVE, unreadable=("k",)), Source(META, 1000, 7), None, Load("unreadable")),
     ],
     ids=[
         "same", "etcd went on", "generation raised", "nothing here", "nothing anywhere", "first fill under way",
         "etcd emptied", "etcd being filled", "etcd behind", "behind and compacted", "another cluster",
-        "etcd's revision went back", "in doubt", "unreadable values",
+        "etcd's revision went back", "in doubt", "another content than was published", "unreadable values",
     ],
 )  # fmt: skip
 def test_begin(have: Status, source: Source, doubt: Cause | None, wanted: object) -> None:
