@@ -124,6 +124,11 @@ def day_of(name: str) -> date:
     return date.fromisoformat(name[:10])
 
 
+def days_kept(name: str) -> str:
+    """The retention class of a pack, in days, as the packs' table has it."""
+    return name.split("/")[1]
+
+
 def today() -> date:
     """The day that packs and partitions go by."""
     return datetime.now(UTC).date()
