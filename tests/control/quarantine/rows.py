@@ -2,28 +2,17 @@
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import zstandard
 from ulid import ULID
 
+from control.quarantine.pack_writer import PackWriter
+from control.quarantine.packs import Packs, Place, today
 from control.quarantine.words import indexed
 from syncd.spool.record import Judgement, Kind, Outcome, RecipientResult, Record
-
-TABLES = ("quarantine", "mail_records", "messages")
-
-
-async def add_days(pool: Any, days: Iterable[date]) -> None:
-    """A partition of each table for each of these UTC days."""
-    for day in days:
-        for table in TABLES:
-            after = day + timedelta(days=1)
-            await pool.execute(
-                f"create table if not exists {table}_{day:%Y%m%d} partition of {table}"
-                f" for values from ('{day} 00:00+00') to ('{after} 00:00+00')"
-            )
 
 
 def at(days_back: float = 0.0) -> datetime:
@@ -90,8 +79,8 @@ async def _keep_one(pool: Any, record: Record, each: RecipientResult, when: date
         "insert into quarantine (received_at, id, txn, domain, account_id, sender, recipient, subject, header_from,"
         " reason, filter, reason_text, score, node, client_ip, size_bytes, generation, revision, pack, pack_offset,"
         " pack_bytes, body_sha256, words)"
-        " values ($1, $2, $3, coalesce((select number from domains where name = $4), 0), $5, $6, $7, $8, $9, $10, $10, $11, $12, $13, $14::text::inet, $15, 1, $16, $17, $18, $19, '',"
-        " to_tsvector('simple', $20))",
+        " values ($1, $2, $3, coalesce((select number from domains where name = $4), 0), $5, $6, $7, $8, $9,"
+        " $10, $10, $11, $12, $13, $14::text::inet, $15, 1, $16, $17, $18, $19, '', to_tsvector('simple', $20))",
         when,
         f"{record.id}.{each.n}",
         record.id,
@@ -154,3 +143,13 @@ async def add_account(pool: Any, account: str, *domains: str, port: int = 25) ->
             account,
             json.dumps([{"host": "127.0.0.1", "port": port, "tls": "opportunistic", "preference": 10}]),
         )
+
+
+def pack(packs: Packs, *mails: bytes) -> list[Place]:
+    """The mails in a pack, as the receiver writes it."""
+    writer = PackWriter(packs)
+    try:
+        with writer.batch() as batch:
+            return [batch.add(today(), 31, str(ULID()), mail) for mail in mails]
+    finally:
+        writer.close()

@@ -10,7 +10,8 @@ import pytest
 
 import control
 from control.auth import Viewer
-from tests.control.quarantine.rows import add_account, add_days
+from control.quarantine import partitions
+from tests.control.quarantine.rows import add_account
 
 MIGRATIONS = Path(control.__file__).parent / "store" / "migrations"
 MINE, THEIRS = "A" * 26, "B" * 26
@@ -29,5 +30,5 @@ async def pool(database: str) -> AsyncIterator[Any]:
         await add_account(made, MINE, "mine.test", "mine2.test")
         await add_account(made, THEIRS, "theirs.test")
         today = datetime.now(UTC).date()
-        await add_days(made, (today + timedelta(days=n) for n in range(-DAYS, 2)))
+        await partitions.make(made, (today + timedelta(days=n) for n in range(-DAYS, 2)))
         yield made
