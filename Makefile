@@ -4,7 +4,7 @@ PY := .venv/bin/python
 export VAR PORT_BASE DNS_UPSTREAM
 
 .DEFAULT_GOAL := help
-.PHONY: help ready up down clean status demo test lint format
+.PHONY: help ready up down clean status demo test lint format docs
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -39,3 +39,7 @@ lint: ready ## Style, types, import rules, Terraform's format
 
 format: ready ## Put the code into its form
 	@.venv/bin/ruff check --fix . && .venv/bin/ruff format .
+
+docs: ready ## Write the pages that are made from the declarations
+	@$(PY) -m mx.filters.describe > docs/filters.md
+	@$(PY) -m monitoring.describe > docs/metrics.md

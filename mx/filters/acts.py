@@ -12,6 +12,8 @@ Act = Literal["off", "score", "refuse"]
 """For a check that is one of several in its filter."""
 AnyAct = Literal["score", "tag", "hold", "refuse"]
 """For a filter of one question; off is its mode."""
+AnyActOrOff = Literal["off", "score", "tag", "hold", "refuse"]
+"""For one of several findings, any of which may be left alone."""
 
 Points = Annotated[
     float,

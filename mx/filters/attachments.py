@@ -13,11 +13,17 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from mx.filter import Filter, FilterSettings, Message, Part, Seen, Tools, Verdict
-from mx.filters.acts import AnyAct, Finding, Points, verdict
+from mx.filter import Action, Filter, FilterSettings, Message, Part, Seen, Tools, Verdict
+from mx.filters.acts import AnyAct, AnyActOrOff, Finding, Points, verdict
 
-PROGRAMS = frozenset({"pe", "elf", "macho"})
-"""Kinds by their first bytes that run."""
+PROGRAMS = frozenset({"pe", "elf", "macho", "lnk", "chm"})
+"""Kinds by their first bytes (`mx.checks.magic`) that run."""
+CLOSED = frozenset({"rar", "7z", "cab"})
+"""Archives whose names `mx.checks.archive` does not read."""
+CLOSED_DEFECTS = frozenset(
+    {"unreadable archive", "archive nested too deep", "archive with too many names", "archive too big to look into"}
+)
+ENCRYPTED_DEFECT = "encrypted archive"
 SHOWN = 10
 """Names that the evidence holds."""
 TEXT = "Attachments of this kind are not accepted"
@@ -31,7 +37,6 @@ DANGEROUS = (
 """What Windows runs or mounts at a double click; the large providers refuse nearly the same."""
 
 Extension = Annotated[str, Meta(min_length=1, max_length=20, pattern=r"^[^\s./\\]+(\.[^\s./\\]+)*(?![\s\S])")]
-FromZero = Literal["off", "score", "tag", "hold", "refuse"]
 
 
 class Settings(FilterSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,12 +57,19 @@ class Settings(FilterSettings, frozen=True, kw_only=True, forbid_unknown_fields=
         bool, Meta(description="Look at the names inside archives too.", extra={"label": "Look into archives"})
     ] = True
     disguised: Annotated[
-        FromZero,
+        AnyActOrOff,
         Meta(description="A program whose name does not say that it is one.", extra={"label": "Disguised programs"}),
     ] = "refuse"
     encrypted: Annotated[
-        FromZero,
-        Meta(description="An archive whose content nobody can look at.", extra={"label": "Encrypted archives"}),
+        AnyActOrOff,
+        Meta(description="An archive that opens with a password.", extra={"label": "Encrypted archives"}),
+    ] = "off"
+    closed: Annotated[
+        AnyActOrOff,
+        Meta(
+            description="An archive that cannot be looked into: broken, nested too deep or too large; RAR, 7z, CAB.",
+            extra={"label": "Closed archives"},
+        ),
     ] = "off"
     when_unchecked: Annotated[
         Literal["pass", "hold", "refuse", "defer"],
@@ -81,6 +93,7 @@ class Facts(msgspec.Struct, frozen=True):
 
     files: tuple[File, ...] = ()
     is_encrypted: bool = False
+    is_closed: bool = False
     unchecked: str = ""
 
 
@@ -94,27 +107,27 @@ def of(message: Message | None) -> Facts:
     if message is None or message.unchecked:
         return Facts(unchecked=message.unchecked if message else "it was not parsed")
     files = tuple(_file(part) for part in message.parts if part.filename or part.magic or part.members)
-    return Facts(files, any("encrypted" in defect for defect in message.defects))
+    return Facts(
+        files,
+        is_encrypted=ENCRYPTED_DEFECT in message.defects,
+        is_closed=bool(CLOSED_DEFECTS & set(message.defects)) or any(one.magic in CLOSED for one in files),
+    )
 
 
 def judge(facts: Facts, settings: Settings) -> Verdict:
     """The strongest act over what was found."""
     if facts.unchecked:
-        act = "off" if settings.when_unchecked == "pass" else settings.when_unchecked
-        reason = f"The mail could not be taken apart: {facts.unchecked}"
-        text = "The message cannot be read"
-        return verdict([Finding(act, reason, text, enhanced="5.6.0")], unchecked=facts.unchecked)
+        return _unchecked(facts.unchecked, settings)
     named = list(_named(facts.files, settings))
     disguised = [one.name for one in facts.files if one.magic in PROGRAMS and not _says_so(one.name)]
-    found = []
-    if named:
-        found.append(Finding(settings.action, f"The mail carries {_list(named)}", TEXT, settings.points))
-    if disguised:
-        reason = f"A program is disguised as {_list(disguised)}"
-        found.append(Finding(settings.disguised, reason, TEXT, settings.points))
-    if facts.is_encrypted:
-        found.append(Finding(settings.encrypted, "An archive is encrypted", TEXT, settings.points))
-    evidence = {"files": named[:SHOWN], "disguised": disguised[:SHOWN], "encrypted": facts.is_encrypted}
+    checks = (
+        (bool(named), settings.action, f"The mail carries {_list(named)}"),
+        (bool(disguised), settings.disguised, f"A program is disguised as {_list(disguised)}"),
+        (facts.is_encrypted, settings.encrypted, "An archive is encrypted"),
+        (facts.is_closed, settings.closed, "An archive cannot be looked into"),
+    )
+    found = [Finding(act, reason, TEXT, settings.points) for yes, act, reason in checks if yes]
+    evidence = {"files": named[:SHOWN], "disguised": disguised[:SHOWN]}
     return verdict(found, **(evidence if found else {}))
 
 
@@ -125,6 +138,13 @@ def true_end(name: str) -> str:
     """
     shown = "".join(each for each in name if unicodedata.category(each) not in ("Cc", "Cf"))
     return unicodedata.normalize("NFKC", shown).lower().rstrip(". ")
+
+
+def _unchecked(why: str, settings: Settings) -> Verdict:
+    reason = f"The mail could not be taken apart: {why}"
+    if settings.when_unchecked == "pass":
+        return Verdict(Action.UNSURE, reason)
+    return verdict([Finding(settings.when_unchecked, reason, "The message cannot be read", enhanced="5.6.0")])
 
 
 def _file(part: Part) -> File:

@@ -15,26 +15,24 @@ from msgspec import Meta
 from mx.checks import spf
 from mx.checks.spf import Spf
 from mx.filter import Action, Filter, FilterSettings, Seen, Stage, Tools, Verdict
-from mx.filters.acts import Finding, Points, verdict
-
-SpfAct = Literal["off", "score", "tag", "hold", "refuse"]
+from mx.filters.acts import AnyActOrOff, Finding, Points, verdict
 
 
 class Settings(FilterSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a domain can choose for each result."""
 
     fail: Annotated[
-        SpfAct, Meta(description="The domain says that this client is not its own.", extra={"label": "Fail"})
+        AnyActOrOff, Meta(description="The domain says that this client is not its own.", extra={"label": "Fail"})
     ] = "refuse"
     softfail: Annotated[
-        SpfAct, Meta(description="The domain says that it is probably not its own.", extra={"label": "Soft fail"})
+        AnyActOrOff, Meta(description="The domain says that it is probably not its own.", extra={"label": "Soft fail"})
     ] = "score"
     neutral: Annotated[
-        SpfAct, Meta(description="The domain says nothing of this client.", extra={"label": "Neutral"})
+        AnyActOrOff, Meta(description="The domain says nothing of this client.", extra={"label": "Neutral"})
     ] = "off"
-    none: Annotated[SpfAct, Meta(description="The domain publishes no SPF.", extra={"label": "None"})] = "off"
+    none: Annotated[AnyActOrOff, Meta(description="The domain publishes no SPF.", extra={"label": "None"})] = "off"
     permerror: Annotated[
-        SpfAct, Meta(description="The domain's record cannot be evaluated.", extra={"label": "Broken record"})
+        AnyActOrOff, Meta(description="The domain's record cannot be evaluated.", extra={"label": "Broken record"})
     ] = "off"
     temperror: Annotated[
         Literal["off", "defer"],
