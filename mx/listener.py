@@ -8,11 +8,11 @@ import socket
 from monitoring import log
 from monitoring.exporter import Exporter
 from mx.certificate import Certificate
+from mx.front import Front
 from mx.limits import Limits
 from mx.server import factory
 from mx.services import Services
 from mx.session import Reception
-from mx.stream import Front
 
 BACKLOG = 4096
 DRAIN_S = 4.0
@@ -30,14 +30,8 @@ async def serve(services: Services, *, metrics_port: int, number: int, stop: asy
     """Receive mail until `stop` is set, then drain. Raises OSError when the port cannot be had."""
     smtp = services.node.smtp
     certificate = Certificate(smtp.cert, smtp.key)
-    reception = Reception(services, Limits())
-    front = Front(
-        hostname=smtp.hostname,
-        max_message_bytes=smtp.max_message_bytes,
-        greet_delay_s=smtp.greet_delay_s,
-        normalise_newlines=smtp.bare_newlines == "normalise",
-        tls=certificate.context,
-    )
+    reception = Reception(services, Limits(smtp.limits))
+    front = Front(smtp, certificate.context, services.node.state_dir or None)
     sock = bind(smtp.host, smtp.port)
     server = await asyncio.get_running_loop().create_server(factory(reception, front), sock=sock, backlog=BACKLOG)
     exporter = Exporter(services.node.metrics_host, metrics_port, lambda: "shutting down" if stop.is_set() else "")
@@ -91,5 +85,5 @@ async def drain(server: asyncio.Server, front: Front, reception: Reception, *, d
 
 
 def _send_away(front: Front, *, amid_mail: bool) -> None:
-    for session in list(front.sessions):
+    for session in front.sessions:
         session.shut_down(amid_mail=amid_mail)

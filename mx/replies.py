@@ -24,6 +24,11 @@ class Reply:
         return f"{self.code} {self.enhanced} {self.text}" if self.enhanced else f"{self.code} {self.text}"
 
     @property
+    def wire(self) -> bytes:
+        """As it leaves, CRLF included."""
+        return f"{self.line}\r\n".encode("ascii", "replace")
+
+    @property
     def is_ok(self) -> bool:
         """2xx or 3xx."""
         return self.code < 400
@@ -68,6 +73,7 @@ RELAYING_DENIED = Reply(550, "5.7.1", "Relaying denied")
 UNKNOWN_USER = Reply(550, "5.1.1", "No such recipient here")
 BARE_NEWLINE = Reply(550, "5.6.11", "Bare CR or LF in the message; lines end with CRLF")
 TOO_BIG = Reply(552, "5.3.4", "Message too big")
+NO_ROOM = Reply(452, "4.3.1", "No room for a message of this size now, try again later")
 HEADER_TOO_BIG = Reply(552, "5.3.4", "Message header too big")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients")
 
@@ -90,13 +96,17 @@ TLS_UNAVAILABLE = Reply(454, "4.7.0", "TLS not available")
 NOT_SMTP = Reply(554, "5.5.1", "This is an SMTP server")
 
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors, closing")
+TOO_MANY_COMMANDS = Reply(421, "4.7.0", "Too many commands without a mail, closing")
 IDLE = Reply(421, "4.4.2", "Idle for too long, closing")
+TOO_SLOW = Reply(421, "4.4.2", "The message comes too slowly, closing")
+SESSION_TOO_LONG = Reply(421, "4.4.2", "The session takes too long, closing")
 SHUTTING_DOWN = Reply(421, "4.3.2", "Shutting down, try again later")
+OUT_OF_ROTATION = Reply(421, "4.3.2", "This server is out of rotation, use another one or try again later")
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections from your network, try again later")
+TOO_BUSY = Reply(421, "4.3.2", "Too many connections, try again later")
 TOO_FAST = Reply(421, "4.7.0", "Too many new connections from your network, try again later")
 
 
-OUT_OF_ROTATION = Reply(421, "4.3.2", "This server is out of rotation, use another one or try again later")
 def banned(network: str, seconds: int) -> Reply:
     """A ban names itself, its network and its end."""
     return Reply(421, "4.7.0", f"Too many errors from {network}, banned for {seconds} s")

@@ -6,32 +6,39 @@ answers 451 without detail and resets, addresses and parameters read as bytes (`
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import cache
+from typing import Any
 
 from monitoring import log
 from monitoring.metrics import mx as metrics
 from mx import headers, parameters, replies
 from mx.address import BadPath, forward_path, reverse_path
+from mx.front import Front
+from mx.pace import Turn
 from mx.replies import Reply
-from mx.session import MAX_RECIPIENTS, Reception
-from mx.stream import Closing, Front, Stream
-from mx.wire import Body, has_bare_newline, normalised
+from mx.room import Arriving, NoRoom
+from mx.session import Reception
+from mx.stream import Bye, Closing, Stream
+from mx.wire import Body
 
-MAX_ERRORS = 20
-"""Errors in one session before it is closed."""
 HOST_NAME_BYTES = 255
 HEADER_BYTES = 512 * 1024
 """Bounds what reading and editing a header can cost the event loop; Postfix and sendmail take far less."""
 DROP_FACTOR = 2
 """A message that passes its limit this many times over is not read to its end: the connection is closed."""
 
-NOT_SMTP_VERBS = frozenset({"GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "PRI"})
+NOT_SMTP_VERBS = frozenset(b"GET POST PUT HEAD DELETE PATCH OPTIONS CONNECT TRACE PRI".split())
+
+Method = Callable[[Any, str], Coroutine[Any, Any, None]]
 
 _log = log.get(__name__)
 
 
 class Server(Stream):
     """One SMTP session."""
+
+    __slots__ = ()
 
     async def _obey(self, line: bytes) -> None:
         self.session.heard(line)
@@ -46,21 +53,30 @@ class Server(Stream):
             self._say(replies.TRY_LATER)
 
     async def _command(self, line: bytes) -> None:
-        verb_bytes, _, argument = line.partition(b" ")
-        verb = verb_bytes.decode("ascii", "replace").upper()
-        if verb in NOT_SMTP_VERBS:
+        limits = self._front.smtp.limits
+        self.session.commands += 1
+        if self.session.commands > limits.commands + limits.recipients:
+            self._say(replies.TOO_MANY_COMMANDS)
+            raise Closing
+        verb, _, argument = line.partition(b" ")
+        method = methods(type(self)).get(verb.upper())
+        if method is None:
+            self._refuse_verb(verb.upper())
+        else:
+            await method(self, argument.strip().decode("utf-8", "surrogateescape"))
+
+    def _refuse_verb(self, verb: bytes) -> None:
+        """A verb that is none of ours; HTTP, and noise from somebody who never said HELO, end the session."""
+        is_word = verb.isalnum() and verb.isascii()
+        if verb in NOT_SMTP_VERBS or (not is_word and _is_noise(verb) and not self.session.host_name):
             self._say(replies.NOT_SMTP)
             raise Closing
-        method = self._smtp_methods.get(verb) if verb != "AUTH" else None  # an MX authenticates nobody
-        if method is None:
-            self._blame(replies.UNKNOWN_COMMAND if verb.isalnum() and verb.isascii() else replies.SYNTAX)
-        else:
-            await method(argument.strip().decode("utf-8", "surrogateescape"))
+        self._blame(replies.UNKNOWN_COMMAND if is_word else replies.SYNTAX)
 
     def _blame(self, reply: Reply) -> None:
         """Say what the client did wrong, and count it."""
         self.event_handler.error(self.session)
-        if self.session.errors > MAX_ERRORS:
+        if self.session.errors > self._front.smtp.limits.errors:
             self._say(replies.TOO_MANY_ERRORS)
             raise Closing
         self._say(reply)
@@ -75,15 +91,9 @@ class Server(Stream):
             self._say(Reply(250, "", self.hostname))
 
     async def smtp_EHLO(self, hostname: str) -> None:
-        """EHLO, and what we offer. No CHUNKING, no AUTH, no DSN."""
+        """EHLO, and what we offer."""
         if await self._hello(hostname, extended=True):
-            lines = [self.hostname, "PIPELINING", f"SIZE {self._front.max_message_bytes}", "8BITMIME", "SMTPUTF8"]
-            lines += ["ENHANCEDSTATUSCODES", f"LIMITS RCPTMAX={MAX_RECIPIENTS}"]
-            if self._front.tls() and not self.session.tls:
-                lines.append("STARTTLS")
-            for line in lines[:-1]:
-                self._say_line(f"250-{line}".encode())
-            self._say_line(f"250 {lines[-1]}".encode())
+            self._say_lines(self._front.offers(starttls=self._front.tls() is not None and not self.session.tls))
 
     async def _hello(self, hostname: str, *, extended: bool) -> bool:
         name = hostname.encode("utf-8", "surrogateescape")
@@ -106,7 +116,6 @@ class Server(Stream):
             return self._blame(replies.TLS_UNAVAILABLE)
         self._reset()
         self._say(replies.START_TLS)
-        await self._flush()
         await self._upgrade(context)
         return None
 
@@ -119,7 +128,9 @@ class Server(Stream):
             return self._blame(replies.NESTED_MAIL)
         try:
             sender, rest = reverse_path(path)
-            wanted = parameters.of_mail(rest, extended=self.session.extended_smtp, limit=self._front.max_message_bytes)
+            wanted = parameters.of_mail(
+                rest, extended=self.session.extended_smtp, limit=self._front.smtp.max_message_bytes
+            )
         except (BadPath, parameters.Refused) as error:
             return self._blame(Reply(error.code, error.enhanced, str(error)))
         if not path[: len(path) - len(rest)].isascii() and not wanted.smtputf8:
@@ -165,39 +176,53 @@ class Server(Stream):
         if not self.envelope.addressees:
             return self._blame(replies.RCPT_FIRST if self.envelope.is_open else replies.MAIL_FIRST)
         self._say(replies.START_MAIL)
-        body = await self._read_body()
-        status = await self._take(body)
+        status = await self._message()
+        self.session.commands = 0
         self._set_post_data_state()  # type: ignore[no-untyped-call]
         return await self.push(status)
 
-    async def _read_body(self) -> Body:
-        limit = self._front.max_message_bytes
-        body = Body(limit)
-        ended = body.feed(bytes(self._commands.held))
-        self._commands.held.clear()
+    async def _message(self) -> str:
+        """Read the message and hand it on; what is to be answered after its dot."""
+        smtp = self._front.smtp
+        body = Body(smtp.max_message_bytes, normalise=smtp.bare_newlines == "normalise")
+        arriving = Arriving(self._front.room, body)
+        self.envelope.let_go = arriving.close
+        try:
+            await self._read_whole(body, arriving)
+            self._pace.begin(Turn.OURS, self.loop.time())
+            if body.too_big:
+                return self._unfit(replies.TOO_BIG, "size")
+            return await self._take(body, await arriving.message())
+        except NoRoom as error:
+            _log.error("no_room", id=self.envelope.id, error=str(error))
+            return self._unfit(replies.NO_ROOM, "no_room")
+        finally:
+            if not self.envelope.is_taken:  # else the message is in use until the accept path has ended
+                arriving.close()
+
+    async def _read_whole(self, body: Body, arriving: Arriving) -> None:
+        """Read to the final dot, whatever comes; what no longer fits anywhere is dropped."""
+        ended = False
         while not ended:
-            ended = body.feed(await self._read())
-            if body.size_bytes > DROP_FACTOR * limit:
-                self.event_handler.unfit(self.session, self.envelope, replies.TOO_BIG, "size")
+            ended = arriving.feed(await self._read())
+            if body.size_bytes > DROP_FACTOR * self._front.smtp.max_message_bytes:
+                self._unfit(replies.TOO_BIG, "size")
                 self._say(replies.TOO_BIG)
                 raise Closing
+            if arriving.is_large and not ended:
+                await arriving.to_disk()
         self._commands.feed(body.rest)
-        return body
 
-    async def _take(self, body: Body) -> str:
-        if body.too_big:
-            return self.event_handler.unfit(self.session, self.envelope, replies.TOO_BIG, "size")
-        message = body.message()
+    async def _take(self, body: Body, message: bytes) -> str:
         if headers.split(message) > HEADER_BYTES:
-            return self.event_handler.unfit(self.session, self.envelope, replies.HEADER_TOO_BIG, "header_size")
-        if has_bare_newline(message):
-            if not self._front.normalise_newlines:
-                return self.event_handler.unfit(self.session, self.envelope, replies.BARE_NEWLINE, "bare_newline")
-            message = normalised(message)
+            return self._unfit(replies.HEADER_TOO_BIG, "header_size")
+        if body.has_bare_newline and self._front.smtp.bare_newlines == "refuse":
+            return self._unfit(replies.BARE_NEWLINE, "bare_newline")
         self.envelope.raw = self.envelope.content = self.envelope.original_content = message
-        if self._timeout_handle is not None:
-            self._timeout_handle.cancel()  # the accept path has a bound of its own
         return await self.event_handler.handle_DATA(self, self.session, self.envelope)
+
+    def _unfit(self, reply: Reply, cause: str) -> str:
+        return self.event_handler.unfit(self.session, self.envelope, reply, cause)
 
     async def smtp_RSET(self, arg: str) -> None:
         """RSET."""
@@ -213,7 +238,7 @@ class Server(Stream):
     async def smtp_QUIT(self, arg: str) -> None:
         """QUIT; an argument is ignored (RFC 5321 section 4.1.1.10 forbids it, nobody needs the error)."""
         self._say(replies.BYE)
-        raise Closing
+        raise Bye
 
     async def smtp_VRFY(self, arg: str) -> None:
         """VRFY tells nothing (RFC 5321 section 7.3)."""
@@ -232,3 +257,14 @@ def factory(reception: Reception, front: Front) -> Callable[[], Server]:
     """What a listener calls for each connection."""
     loop = asyncio.get_running_loop()
     return lambda: Server(reception, front, loop)
+
+
+@cache
+def methods(kind: Any) -> dict[bytes, Method]:
+    """The `smtp_*` methods of a class by verb, looked up once a class. No AUTH: an MX authenticates nobody."""
+    names = (name for name in dir(kind) if name.startswith("smtp_") and name != "smtp_AUTH")
+    return {name.removeprefix("smtp_").encode(): getattr(kind, name) for name in names}
+
+
+def _is_noise(verb: bytes) -> bool:
+    return any(byte < 0x20 or byte > 0x7E for byte in verb)

@@ -18,13 +18,11 @@ from mx.services import KnownPolicy, Services
 from mx.transaction import Addressee, Connection, Transaction, TurnedAway, seen
 from syncd.nexthop import clean
 
-MAX_RECIPIENTS = 1000
-"""RFC 5321 section 4.5.3.1.8 asks for at least 100; offered as LIMITS RCPTMAX (RFC 9422)."""
-
 MAX_TURNED_AWAY = 100
 """Recipients refused in one transaction before the rest get 452: address harvesting."""
 
 _log = log.get(__name__)
+_accepted, _refused = metrics.connections.labels("accepted"), metrics.connections.labels("refused")
 
 
 class Reception:
@@ -34,13 +32,15 @@ class Reception:
         self._services = services
         self._limits = limits
         self._pipeline = Pipeline(services)
+        self._max_recipients = services.node.smtp.limits.recipients
+        self._admitted: set[Connection] = set()
         self._looks: dict[Connection, Looks] = {}
         self._accepting: set[asyncio.Task[str]] = set()
 
     @property
     def open_connections(self) -> int:
         """Connections that were admitted and have not ended."""
-        return len(self._looks)
+        return len(self._admitted)
 
     def admit(self, connection: Connection) -> Reply | None:
         """Let a connection in, or the reply that turns it away."""
@@ -49,9 +49,9 @@ class Reception:
             if self._services.policies.in_rotation
             else replies.OUT_OF_ROTATION
         )
-        metrics.connections.labels("refused" if refusal else "accepted").inc()
+        (_refused if refusal else _accepted).inc()
         if refusal is None:
-            self._looks[connection] = Looks(self._services)
+            self._admitted.add(connection)
         return refusal
 
     def error(self, connection: Connection) -> None:
@@ -61,13 +61,15 @@ class Reception:
 
     def gone(self, connection: Connection, txn: Transaction) -> None:
         """The connection has ended. A mail that is being accepted goes its way regardless."""
-        looks = self._looks.pop(connection, None)
-        if looks is None:
+        if connection not in self._admitted:
             return
+        self._admitted.remove(connection)
+        looks = self._looks.pop(connection, None)
         self._limits.leave(network_of(connection.client_ip))
         if not txn.is_taken:
             self.abandon(connection, txn)
-            looks.close()
+            if looks:
+                looks.close()
 
     def abandon(self, connection: Connection, txn: Transaction) -> None:
         """The client gave the transaction up: RSET, EHLO, or it left."""
@@ -100,7 +102,7 @@ class Reception:
         """Accept one recipient, or turn it away without a copy."""
         if mailbox.address in txn.rcpt_tos:
             return replies.RECIPIENT_OK.line
-        if len(txn.addressees) >= MAX_RECIPIENTS or len(txn.turned_away) >= MAX_TURNED_AWAY:
+        if len(txn.addressees) >= self._max_recipients or len(txn.turned_away) >= MAX_TURNED_AWAY:
             return replies.TOO_MANY_RECIPIENTS.line
         policy, away = self._known(mailbox)
         if policy is None or away:
@@ -117,7 +119,7 @@ class Reception:
     async def handle_DATA(self, server: object, connection: Connection, txn: Transaction) -> str:
         """Take the message through the pipeline. Shielded: a client that leaves after its dot stops nothing."""
         txn.is_taken = True
-        looks = self._looks[connection]
+        looks = self._looks_of(connection)
         task = asyncio.create_task(self._accept(connection, txn, looks), name=f"accept {txn.id}")
         self._accepting.add(task)
         task.add_done_callback(self._accepting.discard)
@@ -133,8 +135,9 @@ class Reception:
     async def _accept(self, connection: Connection, txn: Transaction, looks: Looks) -> str:
         reply = await self._pipeline.accept(connection, txn, looks)
         txn.is_open = False
+        txn.let_go()
         looks.forget(Stage.MAIL)
-        if connection not in self._looks:
+        if connection not in self._admitted:
             looks.close()
         return reply.line
 
@@ -166,7 +169,7 @@ class Reception:
         return None
 
     async def _early(self, connection: Connection, txn: Transaction, addressee: Addressee) -> tuple[Reply, str] | None:
-        node, looks = self._services.node, self._looks[connection]
+        node, looks = self._services.node, self._looks_of(connection)
         facts = seen(node.name, node.smtp.hostname, connection, txn)
         judging.begin(looks, addressee, facts)
         decision = await judging.decide_early(self._services, looks, addressee, facts)
@@ -181,6 +184,13 @@ class Reception:
         reply, reason = away
         txn.turned_away.append(TurnedAway(mailbox.address, mailbox.domain, reply, reason, policy))
         return reply.line
+
+    def _looks_of(self, connection: Connection) -> Looks:
+        """The looks of a connection; most connections of a crowd never need any."""
+        looks = self._looks.get(connection)
+        if looks is None:
+            looks = self._looks[connection] = Looks(self._services)
+        return looks
 
     def _forget(self, connection: Connection, since: Stage) -> None:
         if looks := self._looks.get(connection):

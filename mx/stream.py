@@ -1,84 +1,94 @@
 """One SMTP connection below its commands: reading, speaking, TLS, end of file, time.
 
-The part of the server that may be replaced for speed without touching a command. What it changes of
-aiosmtpd: pipelined commands are answered in one write, bytes held are bounded for any content
-(`mx.wire`), nothing in clear survives STARTTLS, a half-closed client is still answered, and a lost
-connection never stops a mail that is being accepted.
+aiosmtpd's class without its StreamReader, and without a task per connection: what arrives is obeyed
+at once, and only a command that has to wait gets a task. Pipelined commands are answered in one
+write, bytes held are bounded for any content (`mx.wire`, `mx.room`), nothing in clear survives
+STARTTLS, a half-closed client is still answered, and a lost connection never stops a mail that is
+being accepted.
 """
 
 import asyncio
-import contextlib
 import ssl
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Coroutine
+from typing import Any
 
 from aiosmtpd.smtp import SMTP
 
 from monitoring import log
 from monitoring.metrics import mx as metrics
-from mx import replies
+from mx import proxy, replies
+from mx.eager import rest_of
+from mx.front import Front
+from mx.limits import plain_ip
+from mx.pace import TLS_S, Pace, Turn
 from mx.replies import Reply
 from mx.session import Reception
 from mx.transaction import Connection, Transaction
 from mx.wire import Commands
 
-READ_BYTES = 64 * 1024
-IDLE_S = 300.0
-"""RFC 5321 section 4.5.3.2.7: at least 5 minutes."""
-FLUSH_BYTES = 16 * 1024
+HELD_BYTES = 64 * 1024
+"""What may wait while a command is at work; then reading pauses."""
+TURN_COMMANDS = 20
+"""Commands obeyed before other clients get their turn."""
+UNREAD_BYTES = 16 * 1024
+"""Replies that a client has not read before its commands wait."""
 TLS_HELLO = 0x16
-TLS_HANDSHAKE_S = 30.0
-CLOSE_S = 10.0
-"""How long a client may take to read our last words."""
 
 _log = log.get(__name__)
-_replies = {f"{kind}": metrics.replies.labels(f"{kind}xx") for kind in "2345"}
-
-
-@dataclass(frozen=True, slots=True)
-class Front:
-    """What every session of a listener shares."""
-
-    hostname: str
-    max_message_bytes: int
-    greet_delay_s: float
-    normalise_newlines: bool
-    tls: Callable[[], ssl.SSLContext | None]
-    """The TLS context of the moment: certificates change without a restart."""
-    idle_s: float = IDLE_S
-    sessions: "set[Stream]" = field(default_factory=set)
-    """Every session that is open, so that a shutdown can speak to each."""
+_replies = {ord(kind): metrics.replies.labels(f"{kind}xx") for kind in "2345"}
 
 
 class Closing(Exception):
     """The session ends; what was said is flushed first."""
 
 
+class Bye(Closing):
+    """The client said that it leaves."""
+
+
 class Stream(SMTP):
     """One connection; `_obey` is for the commands' class to say."""
 
-    line_length_limit = READ_BYTES  # aiosmtpd makes it the limit of its StreamReader, which stops reading at twice that
+    __slots__ = (
+        "_arrival",
+        "_commands",
+        "_eof",
+        "_front",
+        "_greeted",
+        "_is_paused",
+        "_is_stalled",
+        "_out",
+        "_pace",
+        "_spoken_to",
+        "_task",
+        "envelope",
+        "event_handler",
+        "hostname",
+        "loop",
+        "session",
+        "transport",
+    )
 
     session: Connection
     envelope: Transaction
     event_handler: Reception
+    transport: Any
+    loop: asyncio.AbstractEventLoop
 
     def __init__(self, reception: Reception, front: Front, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(
-            reception,
-            hostname=front.hostname,
-            ident="ESMTP",
-            data_size_limit=front.max_message_bytes,
-            enable_SMTPUTF8=True,
-            timeout=front.idle_s,
-            loop=loop,
-        )
-        self._front = front
+        # Not aiosmtpd's constructor: it looks through handler and class at every connection, a third of what a
+        # small mail costs, and makes a StreamReader.
+        self.event_handler, self._front, self.loop = reception, front, loop
+        self.hostname = front.smtp.hostname
+        self.transport = None
         self._commands = Commands()
         self._out = bytearray()
-        self._spoken_to = False
-        self._waiting = False
+        self._task: asyncio.Task[None] | None = None
+        """The command that waits for something."""
+        self._arrival: asyncio.Future[bytes] | None = None
+        """Where the next piece of a message is waited for."""
+        self._greeted = self._spoken_to = self._eof = self._is_stalled = self._is_paused = False
 
     # What aiosmtpd creates for us
 
@@ -91,149 +101,284 @@ class Stream(SMTP):
     # The connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected."""
-        super().connection_made(transport)
+        """A client has connected, or a proxy that will name it."""
+        self.transport = transport
+        self.transport.set_write_buffer_limits(high=UNREAD_BYTES)
+        self.session, self.envelope = self._create_session(), self._create_envelope()
+        self._pace = Pace(self._front.smtp.limits, self.loop.time())
         self._front.sessions.add(self)
-        peer = transport.get_extra_info("peername")
-        if peer:
-            self.session.client_ip, self.session.client_port = str(peer[0]), int(peer[1])
+        if peer := transport.get_extra_info("peername"):
+            self.session.peer = peer
+            self.session.client_ip, self.session.client_port = plain_ip(str(peer[0])), int(peer[1])
+        if self._front.smtp.proxies and proxy.is_listed(self._front.smtp.proxies, self.session.client_ip):
+            self._pace.begin(Turn.HANDSHAKE, self.loop.time())
+        else:
+            self._admit()
 
-    def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone; a mail that is being accepted goes on without it."""
-        self._front.sessions.discard(self)
-        self.event_handler.gone(self.session, self.envelope)
-        super().connection_lost(error)
-
-    def eof_received(self) -> bool | None:
-        """The client will send no more; unlike aiosmtpd, what it sent is obeyed and answered first."""
-        return asyncio.StreamReaderProtocol.eof_received(self)
-
-    def shut_down(self, *, amid_mail: bool) -> None:
-        """Send a waiting client away; amid a mail only if `amid_mail`, and never while it is being answered."""
-        if self._waiting and not self._is_closing() and (amid_mail or not self.envelope.is_open):
-            self._say(replies.SHUTTING_DOWN)
-            self._close_transport()
-
-    async def _handle_client(self) -> None:
-        try:
-            with contextlib.suppress(Closing, ConnectionError):
-                await self._greet()
-                await self._converse()
-        finally:
-            self._close_transport()
-
-    async def _converse(self) -> None:
-        while True:
-            line = self._commands.line()
-            if line is None:
-                await self._more()
-            else:
-                await self._obey(line)
-
-    @abstractmethod
-    async def _obey(self, line: bytes) -> None:
-        """Obey one command line."""
-
-    async def _greet(self) -> None:
-        await asyncio.sleep(self._front.greet_delay_s)
-        self.session.talked_early = self._has_input()
+    def _admit(self) -> None:
         refusal = self.event_handler.admit(self.session)
         if refusal:
             self._say(refusal)
-            raise Closing
-        self._say(Reply(220, "", f"{self.hostname} ESMTP"))
+            self._end()
+        else:
+            self._pace.begin(Turn.COMMAND, self.loop.time())
+            self.loop.call_later(self._front.smtp.greet_delay_s, self._greet)
 
-    def _has_input(self) -> bool:
-        return bool(self._reader._buffer)  # type: ignore[attr-defined]  # StreamReader has no public way to ask
+    def _greet(self) -> None:
+        if self._is_over:
+            return
+        self.session.talked_early = bool(self._commands.held)
+        self._greeted = True
+        self._say_lines(self._front.greeting)
+        self._work()
 
-    async def _more(self) -> None:
-        """Flush what was said and wait for input; raises Closing at its end."""
-        self._commands.feed(await self._read())
-        if not self._spoken_to and self._commands.held[0] == TLS_HELLO:
-            self._say(replies.NOT_SMTP)
-            raise Closing
-        self._spoken_to = True
+    def _named(self) -> None:
+        """Read the PROXY header; the client it names is the one that is admitted."""
+        try:
+            found = proxy.read(bytes(self._commands.held))
+        except proxy.BadProxy as error:
+            _log.warning("bad_proxy_header", peer=self.session.client_ip, error=str(error))
+            self._pace.begin(Turn.OVER, self.loop.time())
+            self.transport.abort()
+            return
+        if found is None:
+            return
+        del self._commands.held[: found.size]
+        if found.client_ip:
+            self.session.client_ip, self.session.client_port = plain_ip(found.client_ip), found.client_port
+        self._admit()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone; a mail that is being accepted goes on without it."""
+        if self.transport is None:
+            return
+        self.transport = None
+        self._pace.begin(Turn.OVER, self.loop.time())
+        self._front.sessions.discard(self)
+        self.event_handler.gone(self.session, self.envelope)
+        if self._task is not None:
+            self._task.cancel()
+
+    # Reading
+
+    def data_received(self, data: bytes) -> None:
+        """Obey what arrived, or hold it while a command is at work."""
+        if self._arrival is not None:
+            arrival, self._arrival = self._arrival, None
+            arrival.set_result(data)
+        elif not self._is_over:
+            self._commands.feed(data)
+            if self._greeted and self._task is None:
+                self._work()
+            elif self._pace.turn is Turn.HANDSHAKE and self._task is None:
+                self._named()
+            if len(self._commands.held) > HELD_BYTES and not self._is_over:
+                self.transport.pause_reading()
+                self._is_paused = True
+
+    def eof_received(self) -> bool:
+        """The client will send no more; unlike aiosmtpd, what it sent is obeyed and answered first."""
+        self._eof = True
+        if self._is_over:
+            return False
+        if self._arrival is not None:
+            arrival, self._arrival = self._arrival, None
+            arrival.set_exception(Closing())
+        elif self._pace.turn is Turn.HANDSHAKE:
+            self.transport.abort()
+        elif self._task is None and self._greeted:
+            self._work()
+        return not self.session.tls and not self._is_over  # a TLS connection cannot be half-closed
+
+    def _work(self) -> None:
+        """Obey the commands that wait, a turn's worth; all replies leave in one write."""
+        if self._is_over:
+            return
+        try:
+            self._look_at_first_bytes()
+            for _ in range(TURN_COMMANDS):
+                line = None if self._task or self._is_stalled else self._commands.line()
+                if line is None:
+                    break
+                self._start(self._obey(line))
+            else:
+                if self._commands.has_line:
+                    self.loop.call_soon(self._work)
+                    return
+        except Closing as closing:
+            self._end(linger=not isinstance(closing, Bye))
+            return
+        self._wait()
+
+    def _look_at_first_bytes(self) -> None:
+        held = self._commands.held
+        if not self._spoken_to and held:
+            if held[0] == TLS_HELLO or held.startswith(proxy.SIGNATURE[:6]):
+                self._say(replies.NOT_SMTP)
+                raise Closing
+            self._spoken_to = True
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a command to its end, or to its first wait and from there as a task."""
+        self._pace.begin(Turn.OURS, self.loop.time())
+        try:
+            waits_for = work.send(None)
+        except StopIteration:
+            self._pace.turn = Turn.COMMAND
+            return
+        self._task = self.loop.create_task(rest_of(work, waits_for))
+        self._task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._task = None
+        error = None if task.cancelled() else task.exception()
+        if self.transport is None:
+            return
+        if error is None:
+            self._pace.begin(Turn.COMMAND, self.loop.time())
+            self._work()
+        else:
+            self._end(linger=not isinstance(error, Bye))
+
+    def _wait(self) -> None:
+        """Nothing more to obey now: speak, and let more come."""
+        self._flush()
+        if self._task is None and self._eof:
+            self._end(linger=False)
+        elif self._task is None:
+            self._resume()
+
+    def _resume(self) -> None:
+        if self._is_paused and not self.transport.is_closing():
+            self._is_paused = False
+            self.transport.resume_reading()
 
     async def _read(self) -> bytes:
-        await self._flush()
-        self._reset_timeout()
-        self._waiting = True
-        try:
-            data: bytes = await self._reader.read(READ_BYTES)
-        finally:
-            self._waiting = False
-        if not data:
-            raise Closing
+        """The next piece of the message. Raises Closing when the client will send no more."""
+        if not self._commands.held:
+            if self._eof or self._is_over:
+                raise Closing
+            self._flush()
+            self._pace.begin(Turn.MESSAGE, self.loop.time())
+            self._arrival = self.loop.create_future()
+            self._resume()
+            data = await self._arrival
+        else:
+            data = self._commands.take()
+            if self._pace.turn is not Turn.MESSAGE:
+                self._pace.begin(Turn.MESSAGE, self.loop.time())
+        self._pace.piece(len(data), self.loop.time())
         return data
 
-    def _timeout_cb(self) -> None:
-        if self.transport is not None and self.transport.get_write_buffer_size():  # type: ignore[attr-defined]
-            self.transport.abort()  # type: ignore[attr-defined]  # it does not read: a close would wait for ever
-            return
-        self._say(replies.IDLE)
-        self._close_transport()
+    @abstractmethod
+    async def _obey(self, line: bytes) -> None:
+        """Obey one command line. Raises Closing, ConnectionError and nothing else."""
 
-    def _is_closing(self) -> bool:
-        return self.transport is None or self.transport.is_closing()
+    # Time and the end
 
-    def _close_transport(self) -> None:
-        if self.transport is None or self.transport.is_closing():
+    def look_at_time(self, now: float) -> None:
+        """Send a client away that is too slow; one that does not even read is cut."""
+        reply = self._pace.overdue(now)
+        if reply is None or self.transport is None:
             return
-        if self._out:
-            self._writer.write(bytes(self._out))
-            self._out.clear()
-        self.transport.close()
-        self.loop.call_later(CLOSE_S, self.transport.abort)  # type: ignore[attr-defined]
+        if self._pace.turn in (Turn.OVER, Turn.HANDSHAKE) or self.transport.get_write_buffer_size():
+            self._pace.begin(Turn.OVER, now)
+            self.transport.abort()
+        else:
+            self._say(reply)
+            self._end()
+
+    def shut_down(self, *, amid_mail: bool) -> None:
+        """Send a waiting client away; amid a mail only if `amid_mail`, and never while it is being answered."""
+        if self._pace.turn is Turn.HANDSHAKE and amid_mail:
+            self.transport.abort()
+        elif self._pace.turn in (Turn.COMMAND, Turn.MESSAGE) and (amid_mail or not self.envelope.is_open):
+            self._say(replies.SHUTTING_DOWN)
+            self._end()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._pace.turn is Turn.OVER
+
+    def _end(self, *, linger: bool = True) -> None:
+        """Flush our last words and close.
+
+        With `linger` what the client is still sending is read and dropped for a while: closing at once would
+        reset the connection, and the client would lose our words (RFC 1122 section 4.2.2.13).
+        """
+        if self._is_over:
+            return
+        self._flush()
+        self._pace.begin(Turn.OVER, self.loop.time())
+        self._commands.held.clear()
+        if linger and not self._eof and self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._resume()
+        else:
+            self.transport.close()
 
     # Speaking
 
     async def push(self, status: str | bytes) -> None:
         """Say one line; it leaves with the next flush, so that pipelined commands are answered in one write."""
-        self._say_line(status if isinstance(status, bytes) else status.encode("ascii", "replace"))
-        if len(self._out) > FLUSH_BYTES:
-            await self._flush()
+        line = status if isinstance(status, bytes) else status.encode("ascii", "replace")
+        self._say_lines(line + b"\r\n")
 
     def _say(self, reply: Reply) -> None:
-        self._say_line(reply.line.encode("ascii", "replace"))
+        self._say_lines(reply.wire)
 
-    def _say_line(self, line: bytes) -> None:
-        self._out += line + b"\r\n"
-        self.session.said(line)
-        if line[3:4] != b"-":
-            _replies[chr(line[0])].inc()
+    def _say_lines(self, lines: bytes) -> None:
+        """Say a reply of one or more lines, each with its CRLF."""
+        self._out += lines
+        self.session.said(lines)
+        _replies[lines[0]].inc()
 
-    async def _flush(self) -> None:
-        if self._out:
-            self._writer.write(bytes(self._out))
+    def _flush(self) -> None:
+        if self._out and not self.transport.is_closing():
+            self.transport.write(bytes(self._out))
             self._out.clear()
-        await self._writer.drain()
+
+    def pause_writing(self) -> None:
+        """The client does not read what we say: its commands wait."""
+        self._is_stalled = True
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._is_stalled = False
+        if self._task is None and self._greeted:
+            self._work()
+
+    # TLS
 
     async def _upgrade(self, context: ssl.SSLContext) -> None:
-        # Nothing buffered in clear survives (RFC 3207 section 5; CVE-2024-34083): both buffers are emptied
+        # Nothing buffered in clear survives (RFC 3207 section 5; CVE-2024-34083): what is held is dropped
         # after the last write in clear, with no await before the transport changes hands.
+        self._flush()
         self._commands.held.clear()
-        self._reader._buffer.clear()  # type: ignore[attr-defined]
-        assert self.transport is not None
+        self._is_paused = False
+        self._pace.begin(Turn.HANDSHAKE, self.loop.time())
         try:
             transport = await self.loop.start_tls(
-                self.transport,  # type: ignore[arg-type]
-                self,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=TLS_HANDSHAKE_S,
+                self.transport, self, context, server_side=True, ssl_handshake_timeout=TLS_S
             )
         except (OSError, ssl.SSLError) as error:
             _log.info("tls_failed", client=self.session.client_ip, error=str(error))
+            self._never_secured()
             raise Closing from error
-        if transport is None:
+        if transport is None or self.transport is None:
+            self._never_secured()
             raise Closing
         self._over_tls(transport)
 
+    def _never_secured(self) -> None:
+        """A handshake that fails takes the connection with it, and the loop does not tell us."""
+        if self.transport is not None:
+            self.transport.abort()
+            self.connection_lost(None)
+
     def _over_tls(self, transport: asyncio.Transport) -> None:
         self.transport = transport
-        self._over_ssl = True
-        self._reader._transport = transport  # type: ignore[attr-defined]
-        self._writer._transport = transport  # type: ignore[attr-defined]
+        transport.set_write_buffer_limits(high=UNREAD_BYTES)
         cipher = transport.get_extra_info("cipher")
         version = transport.get_extra_info("ssl_object").version()
         self.session.host_name = None

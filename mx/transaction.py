@@ -1,7 +1,7 @@
 """The state of one connection and of the mail transaction open in it."""
 
 import time
-from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiosmtpd.smtp import Envelope, Session
@@ -30,19 +30,30 @@ class Connection(Session):
         self.talked_early = False
         self.tls = ""
         self.errors = 0
-        self._dialogue: deque[tuple[float, str, bytes]] = deque(maxlen=DIALOGUE_LINES)
+        self.commands = 0
+        """Commands since the last mail."""
+        self._dialogue: list[tuple[float, str, bytes]] = []
 
     def heard(self, line: bytes) -> None:
         """Note a line of the client."""
-        self._dialogue.append((time.monotonic() - self.began, "C", line))
+        self._note("C", line)
 
-    def said(self, line: bytes) -> None:
-        """Note a line of ours."""
-        self._dialogue.append((time.monotonic() - self.began, "S", line))
+    def said(self, lines: bytes) -> None:
+        """Note what we said: whole lines with their CRLF."""
+        self._note("S", lines)
+
+    def _note(self, who: str, line: bytes) -> None:
+        if len(self._dialogue) == 2 * DIALOGUE_LINES:
+            del self._dialogue[:DIALOGUE_LINES]
+        self._dialogue.append((time.monotonic() - self.began, who, line))
 
     def dialogue(self) -> tuple[tuple[float, str, str], ...]:
         """The latest lines, printable and bounded, for a record."""
-        return tuple((round(at, 3), who, clean(line.decode("latin-1"))) for at, who, line in self._dialogue)
+        return tuple(
+            (round(at, 3), who, clean(line.decode("latin-1")))
+            for at, who, lines in self._dialogue[-DIALOGUE_LINES:]
+            for line in (lines.removesuffix(b"\r\n").split(b"\r\n") if who == "S" else (lines,))
+        )[-DIALOGUE_LINES:]
 
 
 @dataclass(slots=True)
@@ -88,6 +99,10 @@ class Times:
     """Monotonic time of the final dot."""
 
 
+def _nothing_held() -> None:
+    """There is no message yet."""
+
+
 class Transaction(Envelope):
     """One mail; aiosmtpd's `envelope` with our id, typed recipients and their outcomes."""
 
@@ -104,6 +119,8 @@ class Transaction(Envelope):
         self.addressees: list[Addressee] = []
         self.turned_away: list[TurnedAway] = []
         self.raw = b""
+        self.let_go: Callable[[], None] = _nothing_held
+        """Gives back what the message holds of the worker's memory; again is harmless."""
 
     def begin(self, sender: Mailbox) -> None:
         """MAIL was accepted: from here on the mail has its id and its time."""

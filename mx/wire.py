@@ -3,13 +3,12 @@
 Both take bytes in pieces of any size and hold no more than their bound, whatever the content.
 """
 
-import re
-
 LINE_BYTES = 4096
 """Longest command line taken: 512 of RFC 5321 section 4.5.3.1.4 and room for every extension's parameters."""
 
 _END = b"\r\n.\r\n"
-_BARE = re.compile(rb"\r\n|\r|\n")
+_BEGINNINGS = tuple(_END[:length] for length in range(len(_END) - 1, 0, -1))
+"""What may be the beginning of the end, the longest first."""
 
 
 class Commands:
@@ -42,6 +41,12 @@ class Commands:
             return b""
         return line.removesuffix(b"\r")
 
+    def take(self) -> bytes:
+        """Everything that is held, as the beginning of a message; nothing is held afterwards."""
+        data = bytes(self.held)
+        self.held.clear()
+        return data
+
     @property
     def has_line(self) -> bool:
         """Whether a whole command waits: the client pipelines, so replies can wait for one write."""
@@ -49,19 +54,33 @@ class Commands:
 
 
 class Body:
-    """Takes the message after DATA up to CRLF.CRLF, the only thing that ends it (RFC 5321 section 4.1.1.4)."""
+    """Takes the message after DATA up to CRLF.CRLF, the only thing that ends it (RFC 5321 section 4.1.1.4).
 
-    def __init__(self, limit_bytes: int) -> None:
+    Each piece is un-stuffed and looked through for bare newlines as it arrives, so that the end of a
+    large message costs no more than its last piece. What is ready can be taken before the end.
+    """
+
+    def __init__(self, limit_bytes: int, *, normalise: bool = False) -> None:
         self._limit = limit_bytes
-        self._data = bytearray(b"\r\n")  # so that a dot at the very start ends or is un-stuffed like any other
-        self._dropped = 0
+        self._normalise = normalise
+        self._tail = b"\r\n"  # so that a dot at the very start ends or is un-stuffed like any other
+        self._is_first = True
+        self._ready = bytearray()  # not a list of pieces: single bytes would take fifty times their size
+        self._bytes = -2
+        self.has_bare_newline = False
+        """Whether a CR or LF stood alone; such bytes end a message at a lax next hop (CVE-2023-51764 and kin)."""
         self.rest = b""
         """What followed the end: the client's next commands."""
 
     @property
     def size_bytes(self) -> int:
         """Bytes taken so far, dots included."""
-        return self._dropped + len(self._data) - 2
+        return self._bytes + len(self._tail)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the message that wait here."""
+        return len(self._ready)
 
     @property
     def too_big(self) -> bool:
@@ -70,32 +89,44 @@ class Body:
 
     def feed(self, data: bytes) -> bool:
         """Add what arrived; True when the message has ended."""
-        start = max(0, len(self._data) - len(_END) + 1)
-        self._data += data
-        end = self._data.find(_END, start)
+        data = self._tail + data
+        end = data.find(_END)
         if end >= 0:
-            self.rest = bytes(self._data[end + len(_END) :])
-            del self._data[end + 2 :]
-            return True
-        if len(self._data) > self._limit + 2 + len(_END):
-            self._dropped += len(self._data) - 4
-            del self._data[:-4]
-        return False
+            self.rest = data[end + len(_END) :]
+            piece, self._tail = data[: end + 2], b""
+        else:
+            held = next((len(beginning) for beginning in _BEGINNINGS if data.endswith(beginning)), 0)
+            piece, self._tail = (data[:-held], data[-held:]) if held else (data, b"")
+        self._bytes += len(piece)
+        if self.too_big:
+            self.message()
+        elif piece:
+            self._add(piece)
+        return end >= 0
 
     def message(self) -> bytes:
-        """The message with dots un-stuffed; empties the reader, so that only one copy stays."""
-        data, self._data = self._data, bytearray()
-        if b"\r\n." in data:
-            data = data.replace(b"\r\n.", b"\r\n")
-        return bytes(memoryview(data)[2:])
+        """The message with dots un-stuffed, so far as it was not taken before; it is not held here any more."""
+        ready, self._ready = self._ready, bytearray()
+        return bytes(ready)
+
+    def _add(self, piece: bytes) -> None:
+        is_bare = has_bare_newline(piece)
+        if b"\r\n." in piece:
+            piece = piece.replace(b"\r\n.", b"\r\n")
+        if self._is_first:
+            self._is_first, piece = False, piece[2:]
+        if is_bare:
+            self.has_bare_newline = True
+            piece = normalised(piece) if self._normalise else piece
+        self._ready += piece
 
 
 def has_bare_newline(message: bytes) -> bool:
-    """Whether a CR or LF stands alone; such bytes end a message at a lax next hop (CVE-2023-51764 and kin)."""
+    """Whether a CR or LF stands alone."""
     pairs = message.count(b"\r\n")
     return message.count(b"\n") != pairs or message.count(b"\r") != pairs
 
 
 def normalised(message: bytes) -> bytes:
-    """The message with every lone CR or LF made a CRLF."""
-    return _BARE.sub(b"\r\n", message)
+    """The message with every lone CR or LF made a CRLF. Three replacements: a pattern takes ten times as long."""
+    return message.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")

@@ -4,9 +4,10 @@ An unknown key or a wrong type is an error that names the file, the place and wh
 """
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 
 class ConfigError(Exception):
@@ -28,6 +29,38 @@ class Etcd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls: Tls | None = None
 
 
+class SmtpLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one worker takes of all clients, of one client network (an IPv4 address, an IPv6 /64), of one session.
+
+    The defaults lie far above any honest sender, so that only floods meet them.
+    """
+
+    connections: Annotated[int, Meta(ge=1)] = 20_000
+    """Open at once. When three quarters are taken, a network that holds more than a tenth gets no more."""
+    new_per_s: Annotated[int, Meta(ge=1)] = 2_000
+    connections_per_network: Annotated[int, Meta(ge=1)] = 12_000
+    new_per_s_per_network: Annotated[int, Meta(ge=1)] = 500
+    errors_per_minute: Annotated[int, Meta(ge=1)] = 600
+    """Errors of a network within a minute; then it is banned."""
+    ban_s: Annotated[int, Meta(ge=1, le=60)] = 30
+    errors: Annotated[int, Meta(ge=1)] = 20
+    """Errors in one session before it is closed."""
+    commands: Annotated[int, Meta(ge=20)] = 300
+    """Commands since the last mail, not counting as many as `recipients`, before the session is closed."""
+    recipients: Annotated[int, Meta(ge=100)] = 1000
+    """In one transaction; RFC 5321 section 4.5.3.1.8 asks for at least 100."""
+    idle_s: Annotated[float, Meta(gt=0)] = 300.0
+    """For a whole command, or the next piece of a message; RFC 5321 section 4.5.3.2.7: at least 5 minutes."""
+    session_s: Annotated[float, Meta(gt=0)] = 3600.0
+    """For a whole connection."""
+    message_grace_s: Annotated[float, Meta(ge=0)] = 60.0
+    """How long a message may take whatever its size; from then on `bytes_per_s` is asked for."""
+    bytes_per_s: Annotated[int, Meta(ge=1)] = 100
+    """The slowest that a message may come, on average."""
+    message_memory_bytes: Annotated[int, Meta(ge=1024 * 1024)] = 256 * 1024 * 1024
+    """What messages may hold of a worker's memory at once; what is more waits on disk."""
+
+
 class Smtp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The SMTP front of a node."""
 
@@ -41,6 +74,9 @@ class Smtp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     greet_delay_s: float = 0.0
     """Wait this long before the banner, to catch clients that talk first; 0 looks once without waiting."""
     bare_newlines: Literal["refuse", "normalise"] = "refuse"
+    proxies: tuple[str, ...] = ()
+    """Networks whose connections begin with a PROXY header (version 1 or 2) naming the client; nobody else's may."""
+    limits: SmtpLimits = SmtpLimits()
 
 
 class Spool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

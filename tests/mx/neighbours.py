@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from syncd.spool.client import NotSecured
-
 from mx.filter import (
     PASS,
     Filter,
@@ -30,16 +28,17 @@ from mx.filter import (
     tag,
 )
 from mx.filters.sections import Delivery, Refusal, Retention, Scoring
+from mx.front import Front
 from mx.ledger import Ledger
-from mx.limits import Bounds, Limits
+from mx.limits import Limits
 from mx.policy import Absent, NotKnown
 from mx.server import factory
 from mx.services import Services
 from mx.session import Reception
-from mx.stream import Front
 from syncd import config
 from syncd.layers import NextHop
 from syncd.nexthop import Pool, Timeouts
+from syncd.spool.client import NotSecured
 from syncd.spool.record import Kind, Record
 
 HOSTNAME = "mx1.mxfleet.test"
@@ -243,6 +242,7 @@ class NoDns:
 
 def node_config(**smtp: Any) -> config.Node:
     """A node's configuration; only what the front reads means anything."""
+    smtp.setdefault("limits", config.SmtpLimits(idle_s=20.0))
     return config.Node(
         name="mx1",
         state_dir="",
@@ -273,33 +273,24 @@ async def running(
     policies: Sequence[Known],
     *,
     tls: ssl.SSLContext | None = None,
-    bounds: Bounds | None = None,
-    idle_s: float = 20.0,
     filters: tuple[Filter, ...] = FILTERS,
     **smtp: Any,
 ) -> AsyncIterator[Running]:
-    """The front on a free port of 127.0.0.1, with in-memory neighbours."""
+    """The front on a free port of 127.0.0.1, with in-memory neighbours; `smtp` are settings of `config.Smtp`."""
     node = node_config(**smtp)
     spool, known = MemorySpool(), MemoryPolicies(policies)
     ledger = Ledger(spool)
     timeouts = Timeouts(connect_s=2, command_s=2, dot_s=2, total_s=5)
     pool = Pool()
     services = Services(node, known, spool, PlainParser(), NoDns(), ledger, filters, timeouts, pool)
-    reception = Reception(services, Limits(bounds or Bounds()))
-    front = Front(
-        node.smtp.hostname,
-        node.smtp.max_message_bytes,
-        node.smtp.greet_delay_s,
-        node.smtp.bare_newlines == "normalise",
-        lambda: tls,
-        idle_s,
-    )
+    reception = Reception(services, Limits(node.smtp.limits))
+    front = Front(node.smtp, lambda: tls)
     server = await asyncio.get_running_loop().create_server(factory(reception, front), "127.0.0.1", 0)
     try:
         yield Running(server.sockets[0].getsockname()[1], spool, known, ledger, reception, front)
     finally:
         server.close()
-        for session in list(front.sessions):
+        for session in front.sessions:
             session.shut_down(amid_mail=True)
         await reception.drained()
         await pool.close()

@@ -6,7 +6,7 @@ import ssl
 from pathlib import Path
 
 from mx.filter import PASS, Filter, Seen, Stage, Tools, Verdict, refuse
-from mx.limits import Bounds
+from syncd.config import SmtpLimits
 from tests.certificates import server_context
 from tests.mx.client import Client, mail, until
 from tests.mx.neighbours import FILTERS, Known, Words, running, sections
@@ -14,13 +14,13 @@ from tests.nexthops import Mailbox, real
 
 
 async def test_an_idle_client_is_sent_away() -> None:
-    async with running([], idle_s=0.1) as front, Client(front.port) as client:
+    async with running([], limits=SmtpLimits(idle_s=0.1)) as front, Client(front.port) as client:
         assert await client.reply() == "421 4.4.2 Idle for too long, closing"
         assert await client.reply() == ""
 
 
 async def test_a_client_that_never_reads_is_cut() -> None:
-    async with running([], idle_s=0.5) as front:
+    async with running([], limits=SmtpLimits(idle_s=0.5)) as front:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.setblocking(False)
@@ -34,7 +34,7 @@ async def test_a_client_that_never_reads_is_cut() -> None:
 
 
 async def test_connections_over_the_limit_are_told_so() -> None:
-    async with running([], bounds=Bounds(connections=1)) as front, Client(front.port) as first:
+    async with running([], limits=SmtpLimits(connections_per_network=1)) as front, Client(front.port) as first:
         async with Client(front.port) as second:
             assert second.banner.startswith("421 4.7.0 Too many connections")
         assert (await first.say("NOOP")).startswith("250")
@@ -45,7 +45,7 @@ async def test_connections_over_the_limit_are_told_so() -> None:
 
 
 async def test_a_ban_names_itself() -> None:
-    async with running([], bounds=Bounds(errors_per_minute=5)) as front:
+    async with running([], limits=SmtpLimits(errors_per_minute=5)) as front:
         async with Client(front.port) as client:
             for _ in range(6):
                 assert (await client.say("FLURB")).startswith("500")

@@ -58,7 +58,7 @@ def test_held_bytes_are_bounded_for_any_content(content: bytes) -> None:
     for _ in range(500):
         if body.feed(chunk):
             break
-        assert len(body._data) <= 10_000 + len(chunk) + 16
+        assert body.held_bytes <= 10_000 + len(chunk) + 16
     else:
         assert body.too_big
         assert body.size_bytes == 500 * len(chunk)
