@@ -11,7 +11,8 @@ from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from typing import NamedTuple
 
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:((?:[^\r\n]|\r\n[ \t])*)(?:\r\n|\Z)")
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*)(?:\r\n|\Z)")
+# Runs, not alternatives by character: a field of 10 MB took a second of the event loop.
 _RESULTS = re.compile(rb"(?:\A|\n)authentication-results[ \t]*:", re.IGNORECASE)
 _FOLD = re.compile(r"\r\n(?=[ \t])")
 _COMMENT = re.compile(rb"\([^()]*\)")

@@ -181,7 +181,7 @@ class _Child:
 
     @property
     def is_alive(self) -> bool:
-        return self._process.returncode is None
+        return self._process.returncode is None and not self._source.at_eof()
 
     async def ready(self) -> None:
         """Return once it takes messages. Raises _Broken."""

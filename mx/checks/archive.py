@@ -116,7 +116,10 @@ def _tar(content: bytes, filename: str, inside: Inside) -> Iterator[tuple[str, b
 
 def _gzip(content: bytes, filename: str, inside: Inside) -> Iterator[tuple[str, bytes]]:
     """The one file in it, unpacked only to see whether that is a tar."""
-    inner = zlib.decompressobj(wbits=31).decompress(content, MAX_INNER_BYTES)
+    stream = zlib.decompressobj(wbits=31)
+    inner = stream.decompress(content, MAX_INNER_BYTES)
+    if not stream.eof and not stream.unconsumed_tail:
+        raise EOFError("a gzip that is cut")
     inside.unpacked_bytes += len(inner)
     name = filename.rpartition("/")[2]
     plain = name[: -len(".gz")] if name.lower().endswith(".gz") else name.removesuffix(".tgz")

@@ -46,8 +46,12 @@ class TooMuch(Exception):
     """More than the limits of this file; the text says of what."""
 
 
-class _Late(Exception):
-    """The referee's time is up."""
+class _NoParts(Exception):
+    """A multipart without parts: its text is shown by mail programs, and fast-mail-parser does not tell it."""
+
+
+class _NoReferee(Exception):
+    """The referee gave up on the message, or its time is up."""
 
 
 def read(raw: bytes) -> tuple[list[Leaf], set[str]]:
@@ -56,16 +60,43 @@ def read(raw: bytes) -> tuple[list[Leaf], set[str]]:
     Has to run in a process's main thread: the referee's time is measured by a signal.
     """
     defects: set[str] = set()
+    header = _Header.of(raw)
+    raw = header.structure + raw[header.end :]
     leaves = _fast(raw, defects)
-    if leaves is not None and _is_plain(raw):
+    if leaves is not None and header.is_plain:
         return leaves, defects
     try:
         with _processor_time(REFEREE_S):
             return _compared(raw, leaves, defects), defects
-    except _Late:
+    except _NoReferee:
         if leaves is None:
-            raise TooMuch("its structure takes too long to read") from None
+            raise TooMuch("its structure cannot be read") from None
     return leaves, defects | {AMBIGUOUS}
+
+
+class _Header(NamedTuple):
+    """What the readers are given of the message's own header: the fields of MIME are enough, and cheap to read."""
+
+    structure: bytes
+    end: int
+    is_plain: bool
+    """Whether it says all by itself: well formed, each deciding field once at most, and the body is a text."""
+
+    @classmethod
+    def of(cls, raw: bytes) -> "_Header":
+        """Of a header that is well formed its MIME fields, of another one all."""
+        position, met, kept = 0, [], []
+        is_text = True
+        for field in headers.fields(raw):
+            position = field.end
+            if field.name.startswith(b"content-"):
+                kept.append(raw[field.start : field.end])
+                met.append(field.name)
+                is_text = is_text and (field.name != b"content-type" or bool(_TEXT.match(raw, field.value_start)))
+        end = headers.split(raw)
+        if position != end or end == len(raw):
+            return cls(raw[:end], end, is_plain=False)
+        return cls(b"".join(kept), end, is_plain=is_text and len(met) == len(set(met)))
 
 
 def _compared(raw: bytes, leaves: list[Leaf] | None, defects: set[str]) -> list[Leaf]:
@@ -84,23 +115,11 @@ def _shape(leaves: list[Leaf]) -> list[tuple[str, str]]:
     return [(leaf.content_type, leaf.filename.strip()) for leaf in leaves]
 
 
-def _is_plain(raw: bytes) -> bool:
-    """Whether the header says all by itself: well formed, each deciding field once, no multipart and no message."""
-    position, met = 0, []
-    for field in headers.fields(raw):
-        position = field.end
-        if field.name.decode() in _DECIDING:
-            met.append(field.name)
-            if field.name == b"content-type" and not _TEXT.match(raw, field.value_start, field.end):
-                return False
-    return position == headers.split(raw) and len(met) == len(set(met))
-
-
 def _fast(raw: bytes, defects: set[str]) -> list[Leaf] | None:
     """The leaves as fast-mail-parser sees them, None when it gives up on the message. Raises TooMuch."""
     try:
         return list(_fast_leaves(fast_mail_parser.parse_email_tree(raw, mode="lazy"), defects))
-    except fast_mail_parser.ParseError:
+    except (fast_mail_parser.ParseError, _NoParts):
         defects.add(BROKEN)
         return None
 
@@ -117,14 +136,22 @@ def _fast_leaves(root: Any, defects: set[str]) -> Iterator[Leaf]:
         if children:
             waiting += [(child, depth + 1) for child in reversed(children)]
         else:
+            content = node.content
+            if content is None:
+                raise _NoParts
             declared = fields.get("content-type", [""])[0]
             charset = _CHARSET.search(declared[:2000])
-            yield Leaf(_type(declared), node.filename, charset[1] if charset else "", node.content or b"")
+            yield Leaf(_type(declared), node.filename, charset[1] if charset else "", content)
 
 
 def _referee(raw: bytes) -> list[Leaf]:
-    """The leaves as the standard library sees them. Raises TooMuch, _Late."""
-    return list(_referee_leaves(email.message_from_bytes(raw)))
+    """The leaves as the standard library sees them. Raises TooMuch, _NoReferee."""
+    try:
+        return list(_referee_leaves(email.message_from_bytes(raw)))
+    except (TooMuch, _NoReferee):
+        raise
+    except Exception as error:
+        raise _NoReferee(type(error).__name__) from error
 
 
 def _referee_leaves(root: "Tree[str, str]") -> Iterator[Leaf]:
@@ -159,10 +186,10 @@ def _type(declared: str) -> str:
 
 @contextmanager
 def _processor_time(seconds: float) -> Iterator[None]:
-    """Raises _Late inside once this process has worked so long."""
+    """Raises _NoReferee inside once this process has worked so long."""
 
     def late(number: int, frame: FrameType | None) -> None:
-        raise _Late
+        raise _NoReferee("late")
 
     former = signal.signal(signal.SIGPROF, late)
     signal.setitimer(signal.ITIMER_PROF, seconds)
