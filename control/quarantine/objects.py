@@ -16,6 +16,7 @@ from obstore.store import ObjectStore, from_url
 
 READ_WITHIN_S = 10.0
 PUT_WITHIN_S = 300.0
+LIST_WITHIN_S = 60.0
 
 
 class Gone(Exception):
@@ -69,15 +70,21 @@ class Objects:
         except (BaseError, OSError, TimeoutError) as error:
             raise _away("remove", name, error) from error
 
-    async def listing(self, prefix: str = "") -> Sequence[str]:
-        """Names of the objects in a directory, or with "" the names of the directories. Raises Away."""
+    async def listing(self, directory: str) -> Sequence[str]:
+        """Names of all objects in a directory and those below it. Raises Away."""
         try:
-            async with asyncio.timeout(PUT_WITHIN_S):
-                found = await obstore.list_with_delimiter_async(self._store(), prefix or None)
+            async with asyncio.timeout(LIST_WITHIN_S):
+                return [item["path"] async for page in obstore.list(self._store(), directory) for item in page]
         except (BaseError, OSError, TimeoutError) as error:
-            raise _away("list", prefix, error) from error
-        if prefix:
-            return [*(item["path"] for item in found["objects"]), *found["common_prefixes"]]
+            raise _away("list", directory, error) from error
+
+    async def directories(self) -> Sequence[str]:
+        """Names of the topmost directories. Raises Away."""
+        try:
+            async with asyncio.timeout(LIST_WITHIN_S):
+                found = await obstore.list_with_delimiter_async(self._store())
+        except (BaseError, OSError, TimeoutError) as error:
+            raise _away("list", "", error) from error
         return [path.rstrip("/") for path in found["common_prefixes"]]
 
     async def _shorter_than(self, name: str, offset: int | None) -> bool:

@@ -7,7 +7,7 @@ control host, and when it is sealed moved into the object store. Readers look in
 import asyncio
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from control.quarantine import frames
@@ -18,7 +18,7 @@ from syncd.config import Control
 CLASSES = (7, 31, 92, 366)
 """Retention classes in days: bodies go a whole pack at a time, so nearby periods share packs."""
 DICTIONARIES = "dictionaries"
-_NAME = re.compile(r"(\d{4}-\d\d-\d\d)/(\d{1,4})/([0-9A-Z]{26})\.pack")
+_NAME = re.compile(r"\d{4}-\d\d-\d\d/\d{1,3}/[0-9A-Z]{26}\.pack", re.ASCII)
 
 
 class BodyLost(Exception):
@@ -67,12 +67,22 @@ class Packs:
         except (Damaged, OSError) as error:
             raise BodyLost(f"{name}, byte {offset}: {error}") from error
 
+    def is_open(self, name: str) -> bool:
+        """Whether the pack still lies in the open directory of this host."""
+        return (self.directory / local_name(name)).exists()
+
     async def remove(self, name: str) -> None:
-        """Have no such pack, neither open nor stored. Raises Away, OSError."""
-        if not _NAME.fullmatch(name):
-            return
-        await self.objects.remove(name)
-        await asyncio.to_thread((self.directory / local_name(name)).unlink, missing_ok=True)
+        """Have no such pack in the object store. Raises Away."""
+        if _NAME.fullmatch(name):
+            await self.objects.remove(name)
+
+    async def over(self, on: date) -> list[str]:
+        """Names of the packs in the object store of which `is_over` is true. Raises Away."""
+        found: list[str] = []
+        for directory in await self.objects.directories():
+            if directory < on.isoformat():
+                found += [name for name in await self.objects.listing(directory) if is_over(name, on)]
+        return found
 
     async def dictionary(self, number: int) -> bytes:
         """A dictionary by its id; b"" for 0. Raises Gone, Away."""
@@ -121,12 +131,21 @@ def of_local(file: str) -> str | None:
 
 def day_of(name: str) -> date:
     """The day whose mail a pack holds."""
-    return date.fromisoformat(name[:10])
+    return date.fromisoformat(name.split("/")[0])
 
 
-def days_kept(name: str) -> str:
-    """The retention class of a pack, in days, as the packs' table has it."""
-    return name.split("/")[1]
+def days_kept(name: str) -> int:
+    """The retention class of a pack, in days."""
+    return int(name.split("/")[1])
+
+
+def is_over(name: str, on: date) -> bool:
+    """Whether all mail in the pack was, when it was written, to be kept no longer than this day. False for a name that
+    is no pack's."""
+    try:
+        return bool(_NAME.fullmatch(name)) and day_of(name) + timedelta(days=days_kept(name)) < on
+    except (ValueError, OverflowError):
+        return False
 
 
 def today() -> date:

@@ -145,7 +145,7 @@ async def _write_packs(connection: Any, places: Sequence[Place]) -> None:
         mails[place.pack] += 1
     if names := list(size):
         days = [packs.day_of(name) for name in names]
-        classes = [packs.days_kept(name) for name in names]
+        classes = [str(packs.days_kept(name)) for name in names]
         await connection.execute(_PACKS, names, days, classes, list(size.values()), [mails[name] for name in names])
 
 

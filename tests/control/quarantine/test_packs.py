@@ -291,12 +291,35 @@ async def test_a_dictionary_is_found_by_the_id_in_the_frame(place: Packs, tmp_pa
         await read(Packs(place.objects, place.directory), places[1])
 
 
-async def test_a_pack_that_was_removed_is_gone_wherever_it_lay(place: Packs, writer: PackWriter) -> None:
+async def test_a_stored_pack_that_is_removed_is_gone_and_an_open_one_stays(place: Packs, writer: PackWriter) -> None:
     (at,) = put(writer, MAIL)
+    await place.remove(at.pack)
+    assert place.is_open(at.pack)
+    assert await read(place, at) == MAIL, "the writer may still append"
+    writer._open.clear()
+    await writer.seal()
+    assert not place.is_open(at.pack)
     await place.remove(at.pack)
     await place.remove(at.pack)
     with pytest.raises(BodyLost):
         await read(place, at)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_over"),
+    [
+        (f"2026-11-01/7/{TXN}.pack", True),
+        (f"2026-11-17/7/{TXN}.pack", True),
+        (f"2026-11-18/7/{TXN}.pack", False),
+        (f"2026-11-01/31/{TXN}.pack", False),
+        (f"2026-02-31/7/{TXN}.pack", False),
+        (f"9999-12-31/366/{TXN}.pack", False),
+        ("2026-11-01/7/other", False),
+        ("dictionaries/1", False),
+    ],
+)
+def test_a_pack_is_over_when_its_class_is(name: str, is_over: bool) -> None:
+    assert packs.is_over(name, date(2026, 11, 25)) is is_over
 
 
 @pytest.mark.parametrize(("days", "expected"), [(1, 7), (7, 7), (8, 31), (31, 31), (32, 92), (366, 366), (9999, 366)])
