@@ -1,9 +1,9 @@
 """Does the mail carry files that run?
 
 A file counts by the end of its name, in the mail or inside an archive, and by its first bytes: a program that calls
-itself a picture is found too. Archives that are encrypted hide what they hold; each domain says whether it takes them.
-A message that could not be taken apart is never clean: what happens to it is a setting of its own. The peer hears
-`550 5.7.1 Attachments of this kind are not accepted`.
+itself a picture is found too. Archives that nobody can look into hide what they hold; each domain says whether it takes
+them. A message that could not be taken apart is never clean: what happens to it is a setting of its own. The peer
+hears `550 5.7.1 Attachments of this kind are not accepted` or `550 5.6.0 The message cannot be read`.
 """
 
 import unicodedata
