@@ -31,6 +31,8 @@ TRY_S = 1.5
 """One server, one try."""
 MAX_RECORDS = 100
 """Of one answer; SPF reads 10 hosts, and nobody needs more addresses of a name."""
+MAX_REPLY_BYTES = 16 * 1024
+"""A longer one is not read: 64 KB of records keep the event loop for a tenth of a second."""
 MAX_IN_FLIGHT = 256
 """Questions on their way at once: each holds a socket."""
 EDNS_BYTES = 1232
@@ -159,14 +161,38 @@ class DnsResolver:
         query = dns.message.make_query(question, _KINDS[kind], use_edns=0, payload=EDNS_BYTES)
         try:
             # What does not answer this very question (id, port, name; rubbish) is passed over: it may be forged.
-            reply, _ = await dns.asyncquery.udp_with_fallback(
-                query, server.host, TRY_S, server.port, ignore_unexpected=True, ignore_errors=True
+            reply = await dns.asyncquery.udp(
+                *(query, server.host, TRY_S, server.port),
+                ignore_unexpected=True,
+                ignore_errors=True,
+                raise_on_truncation=True,
             )
+        except dns.message.Truncated:
+            return await _over_tcp(server, query)
         except (OSError, EOFError, dns.exception.DNSException):
             server.failed()
             return None
         server.answered()
         return reply
+
+
+async def _over_tcp(server: Server, query: dns.message.Message) -> dns.message.Message | None:
+    """The reply to a question that was too long for UDP; None as in `_exchange`, or when it is beyond our bound."""
+    wire = query.to_wire()
+    try:
+        async with asyncio.timeout(TRY_S):
+            reader, writer = await asyncio.open_connection(server.host, server.port)
+            try:
+                writer.write(len(wire).to_bytes(2, "big") + wire)
+                size = int.from_bytes(await reader.readexactly(2), "big")
+                reply = dns.message.from_wire(await reader.readexactly(size)) if size <= MAX_REPLY_BYTES else None
+            finally:
+                writer.close()
+    except (OSError, EOFError, dns.exception.DNSException):
+        server.failed()
+        return None
+    server.answered()
+    return reply if reply is not None and query.is_response(reply) else None
 
 
 _WHY = {

@@ -216,13 +216,28 @@ async def test_a_dead_server_is_skipped_and_asked_again_when_it_is_back(
     assert await resolver.a("z.test") == ()
 
 
-async def test_answers_are_bounded(rogue: Make) -> None:
-    def many(query: Message, transport: str) -> list[bytes]:
-        reply = right(query, *(f"10.0.{n // 250}.{n % 250}" for n in range(3000)))
-        return [reply.to_wire(max_size=65535)] if transport == "tcp" else truncated(query, transport)
+async def test_answers_are_bounded_in_number_and_bytes(rogue: Make) -> None:
+    def many(count: int) -> Behaviour:
+        def behaviour(query: Message, transport: str) -> list[bytes]:
+            reply = right(query, *(f"10.0.{n // 250}.{n % 250}" for n in range(count)))
+            return [reply.to_wire(max_size=65535)] if transport == "tcp" else truncated(query, transport)
 
-    server = await rogue(many)
-    assert len(await DnsResolver((server.address,)).a("x.test")) == checked.MAX_RECORDS
+        return behaviour
+
+    server = await rogue(many(500))
+    resolver = DnsResolver((server.address,))
+    assert len(await resolver.a("x.test")) == checked.MAX_RECORDS
+    server.behaviour = many(3000)
+    with pytest.raises(DnsUnsure):
+        await resolver.a("y.test")
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("over_tcp", [[], [b""], [b"\xff" * 50], [b"\0\0\x81\x80" + bytes(8)]])
+async def test_a_bad_answer_over_tcp_is_unsure(rogue: Make, over_tcp: list[bytes]) -> None:
+    server = await rogue(lambda query, transport: over_tcp if transport == "tcp" else truncated(query, transport))
+    with pytest.raises(DnsUnsure):
+        await DnsResolver((server.address,)).a("x.test")
 
 
 async def test_closing_ends_what_is_on_its_way(rogue: Make) -> None:
