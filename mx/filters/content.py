@@ -62,7 +62,7 @@ class Settings(FilterSettings, frozen=True, kw_only=True, forbid_unknown_fields=
         try:
             patterns.any_word(self.words)
         except BadPattern as error:
-            raise BadSetting("words", f"too many together: {error}") from error
+            raise BadSetting("words", str(error)) from error
 
 
 class Facts(msgspec.Struct, frozen=True):
