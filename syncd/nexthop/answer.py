@@ -1,8 +1,9 @@
 """What became of one recipient, made from what the next hop said or from its silence."""
 
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from syncd.nexthop.reply import Reply
 
@@ -15,8 +16,7 @@ _ENHANCED = re.compile(rb"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What became of one recipient: the next hop's reply, or a 4xx of our own where it gave none.
 
     `text` is one clean line without the codes. `phase` is where the dialogue stood.

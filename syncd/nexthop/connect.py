@@ -3,8 +3,10 @@
 import asyncio
 import socket
 import ssl
+from contextlib import suppress
 from functools import lru_cache
 from itertools import chain, zip_longest
+from typing import NamedTuple
 
 from syncd.layers import NextHop, TlsMode
 from syncd.nexthop.connection import Broken, Connection, TimedOut, TlsFailed
@@ -19,27 +21,42 @@ Address = tuple[int, str]
 """Family and numeric host."""
 
 
-async def connect(hop: NextHop, hostname: str, clock: Clock, verifying: ssl.SSLContext | None = None) -> Connection:
+class Route(NamedTuple):
+    """Where a connection leads, how it is secured, and who we say we are: mails of the same route may share one."""
+
+    host: str
+    port: int
+    tls: TlsMode
+    hostname: str
+    """Our name in EHLO."""
+
+
+def route_to(hop: NextHop, hostname: str) -> Route:
+    """The route to a hop."""
+    return Route(hop.host, hop.port, hop.tls, hostname)
+
+
+async def connect(route: Route, clock: Clock, verifying: ssl.SSLContext | None = None) -> Connection:
     """A connection that can take a mail at once.
 
-    `hostname` is our name in EHLO. `verifying` is the TLS context for mode "verified", the system's
-    authorities by default. Opportunistic TLS that breaks is followed by a new connection in clear.
+    `verifying` is the TLS context for mode "verified", the system's authorities by default.
+    Opportunistic TLS that breaks is followed by a new connection in clear.
     Raises Refused when the hop will not have us or lacks what the mode demands, Broken when it
     cannot be reached or understood; nothing stays open then, nor when cancelled.
     """
-    opening = Opening(hostname, hop.tls)
+    opening = Opening(route.hostname, route.tls)
     try:
-        return await _open(hop, opening, clock, verifying)
+        return await _open(route, opening, clock, verifying)
     except TlsFailed:
-        if hop.tls != "opportunistic":
+        if route.tls != "opportunistic":
             raise
-    return await _open(hop, Opening(hostname, hop.tls, tls=False), clock, verifying)
+    return await _open(route, Opening(route.hostname, route.tls, tls=False), clock, verifying)
 
 
-async def _open(hop: NextHop, opening: Opening, clock: Clock, verifying: ssl.SSLContext | None) -> Connection:
-    connection = await _reach(hop, clock)
+async def _open(route: Route, opening: Opening, clock: Clock, verifying: ssl.SSLContext | None) -> Connection:
+    connection = await _reach(route, clock)
     try:
-        await _greet(connection, hop, opening, clock, verifying)
+        await _greet(connection, route, opening, clock, verifying)
     except BaseException:
         connection.abort()
         raise
@@ -48,12 +65,12 @@ async def _open(hop: NextHop, opening: Opening, clock: Clock, verifying: ssl.SSL
 
 
 async def _greet(
-    connection: Connection, hop: NextHop, opening: Opening, clock: Clock, verifying: ssl.SSLContext | None
+    connection: Connection, route: Route, opening: Opening, clock: Clock, verifying: ssl.SSLContext | None
 ) -> None:
     within_s = clock.connect_s()
     while opening.stage is not Stage.READY:
         if opening.stage is Stage.HANDSHAKE:
-            await connection.secure(tls_context(hop.tls, verifying), hop.host, clock.command_s())
+            await connection.secure(tls_context(route.tls, verifying), route.host, clock.command_s())
             connection.write(opening.secured())
         reply = await connection.reply(within_s)
         try:
@@ -65,30 +82,34 @@ async def _greet(
         raise Broken("The next hop says more than it was asked")
 
 
-async def _reach(hop: NextHop, clock: Clock) -> Connection:
+async def _reach(route: Route, clock: Clock) -> Connection:
     """TCP to the first address that answers; each gets its share of the time."""
     until = asyncio.get_running_loop().time() + clock.connect_s()
-    addresses = await _addresses(hop, until)
-    why: Broken = Broken(f"{hop.host} has no address")
+    addresses = await _addresses(route, until)
+    why: Broken = Broken(f"{route.host} has no address")
     for position, (family, host) in enumerate(addresses):
         share_s = (until - asyncio.get_running_loop().time()) / (len(addresses) - position)
         try:
-            return await _tcp(family, host, hop.port, share_s)
+            return await _tcp(family, host, route.port, share_s)
         except Broken as error:
             why = error
     raise why
 
 
-async def _addresses(hop: NextHop, until: float) -> list[Address]:
+async def _addresses(route: Route, until: float) -> list[Address]:
     """Addresses as the system orders them (RFC 6724), the two families in turn: one that leads nowhere costs little."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):
+            socket.inet_pton(family, route.host)
+            return [(family, route.host)]
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout_at(until):
-            found = await loop.getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM)
+            found = await loop.getaddrinfo(route.host, route.port, type=socket.SOCK_STREAM)
     except TimeoutError as error:
-        raise TimedOut(f"{hop.host} is not resolved in time") from error
+        raise TimedOut(f"{route.host} is not resolved in time") from error
     except (OSError, UnicodeError) as error:  # UnicodeError: a label that is empty or too long
-        raise Broken(f"{hop.host} is not resolved: {error}") from error
+        raise Broken(f"{route.host} is not resolved: {error}") from error
     known = list(dict.fromkeys((int(family), str(address[0])) for family, _, _, _, address in found))
     first = [one for one in known if one[0] == known[0][0]]
     second = [one for one in known if one[0] != known[0][0]]

@@ -14,6 +14,8 @@ from syncd.nexthop.reply import Garbled, Replies, Reply
 
 HELD_BYTES = 1024 * 1024
 """Unread replies a hop may pile up; 10,000 pipelined recipients bring that many."""
+BATCH_BYTES = 64 * 1024
+"""Pieces of a message that go out in one system call."""
 LEAVE_S = 2.0
 """How long a hop may take to answer QUIT; RFC 5321 section 4.1.1.10 asks us to wait for it."""
 
@@ -31,7 +33,7 @@ class TlsFailed(Broken):
 
 
 class Connection(asyncio.Protocol):
-    """A connection that `syncd.nexthop.connect` opened. `when_gone` is called once, when the transport has closed."""
+    """A connection that `syncd.nexthop.connect` opened; `when_gone` is called once, when its transport has closed."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -42,7 +44,7 @@ class Connection(asyncio.Protocol):
         self._ended = ""
         self._idle = False
         self._leaving: asyncio.TimerHandle | None = None
-        self.when_gone: Callable[[], None] = _nothing
+        self.when_gone: Callable[[Connection], None] = _nothing
         self.offers = Offers()
         self.mails = 0
         """Mails begun over it."""
@@ -71,20 +73,26 @@ class Connection(asyncio.Protocol):
         False, with the rest unsent, when the hop speaks before. Raises Broken, TimedOut when it reads nothing
         for `stall_s()`.
         """
+        batch: list[bytes | memoryview] = []
+        size_bytes = 0
         for piece in pieces:
-            while self._paused:
-                self._check()
-                await self._woken(self._loop.time() + stall_s())
-            self._check()
-            if self.has_unread or self._transport is None:
-                return False
-            self._transport.write(piece)
-        return True
+            batch.append(piece)
+            size_bytes += len(piece)
+            if size_bytes >= BATCH_BYTES:
+                if not await self._send_batch(batch, stall_s):
+                    return False
+                batch, size_bytes = [], 0
+        return await self._send_batch(batch, stall_s)
 
     @property
     def has_unread(self) -> bool:
         """Whether the hop said something that was not asked for, or not all of it has arrived."""
         return self._replies.held_bytes > 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its transport has not closed yet."""
+        return self._transport is not None
 
     @property
     def is_usable(self) -> bool:
@@ -112,8 +120,8 @@ class Connection(asyncio.Protocol):
         """Nothing is awaited from now on: the connection aborts itself as soon as the hop says anything."""
         self._idle = True
 
-    def resume(self) -> None:
-        """The opposite."""
+    def wake(self) -> None:
+        """The opposite: it is about to be used again."""
         self._idle = False
 
     def leave(self) -> None:
@@ -131,11 +139,6 @@ class Connection(asyncio.Protocol):
         if self._transport:
             self._transport.abort()
 
-    @property
-    def is_gone(self) -> bool:
-        """Whether its transport has closed."""
-        return self._transport is None and bool(self._ended)
-
     # What the loop does
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -149,7 +152,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         elif self._idle or self._replies.held_bytes > HELD_BYTES:
             self.abort()
-        self._wake()
+        self._notice()
 
     def eof_received(self) -> None:
         """The hop will say no more; the transport closes itself."""
@@ -162,7 +165,7 @@ class Connection(asyncio.Protocol):
         if self._leaving:
             self._leaving.cancel()
         gone, self.when_gone = self.when_gone, _nothing
-        gone()
+        gone(self)
 
     def pause_writing(self) -> None:
         """The hop reads more slowly than we write."""
@@ -171,7 +174,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It has caught up."""
         self._paused = False
-        self._wake()
+        self._notice()
 
     def _take(self) -> Reply | None:
         try:
@@ -185,11 +188,21 @@ class Connection(asyncio.Protocol):
 
     def _end(self, why: str) -> None:
         self._ended = self._ended or why
-        self._wake()
+        self._notice()
 
-    def _wake(self) -> None:
+    def _notice(self) -> None:
         if self._waiter and not self._waiter.done():
             self._waiter.set_result(True)
+
+    async def _send_batch(self, batch: list[bytes | memoryview], stall_s: Callable[[], float]) -> bool:
+        while self._paused:
+            self._check()
+            await self._woken(self._loop.time() + stall_s())
+        self._check()
+        if self.has_unread or self._transport is None:
+            return False
+        self._transport.writelines(batch)
+        return True
 
     async def _woken(self, until: float) -> None:
         """Return when anything has happened. Raises TimedOut at `until` on the loop's clock."""
@@ -208,5 +221,5 @@ def _late(waiter: asyncio.Future[bool]) -> None:
         waiter.set_result(False)
 
 
-def _nothing() -> None:
+def _nothing(_: Connection) -> None:
     pass

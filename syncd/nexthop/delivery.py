@@ -10,6 +10,7 @@ from itertools import groupby
 
 from syncd.layers import NextHop
 from syncd.nexthop.answer import Answer, Refused, no_answer
+from syncd.nexthop.connect import Route, route_to
 from syncd.nexthop.connection import Broken, Connection, TimedOut
 from syncd.nexthop.mail import Mail, mail
 from syncd.nexthop.pool import Bounds, Pool
@@ -55,6 +56,8 @@ async def deliver(
 
 def in_order(hops: Sequence[NextHop]) -> list[NextHop]:
     """Hops as they are tried: by preference, equal ones shuffled (RFC 5321 section 5.1)."""
+    if len(hops) == 1:
+        return list(hops)
     ordered: list[NextHop] = []
     for _, equal in groupby(sorted(hops, key=lambda hop: hop.preference), key=lambda hop: hop.preference):
         tied = list(equal)
@@ -68,7 +71,7 @@ async def _deliver(
 ) -> dict[str, Answer]:
     answers: dict[str, Answer] = {}
     for hop in in_order(hops):
-        answers = await _Attempt(pool, hop, hostname, mail, clock, on_dot).run()
+        answers = await _Attempt(pool, route_to(hop, hostname), mail, clock, on_dot).run()
         if not _another_may_take(answers) or clock.is_up:
             break
     return answers
@@ -88,12 +91,11 @@ def _worth_another_hop(answer: Answer) -> bool:
 class _Attempt:
     """One mail at one hop, over as many connections as it takes before the message has begun to leave."""
 
-    def __init__(self, pool: Pool, hop: NextHop, hostname: str, mail: Mail, clock: Clock, on_dot: OnDot | None) -> None:
-        self._pool, self._hop, self._hostname = pool, hop, hostname
-        self._mail, self._clock, self._on_dot = mail, clock, on_dot
-        self._name = f"{hop.host}:{hop.port}"
+    def __init__(self, pool: Pool, route: Route, mail: Mail, clock: Clock, on_dot: OnDot | None) -> None:
+        self._pool, self._route, self._mail, self._clock, self._on_dot = pool, route, mail, clock, on_dot
+        self._name = f"{route.host}:{route.port}"
         self._fresh = False
-        self._pipelined = pool.pipelines(hop, hostname)
+        self._pipelined = pool.pipelines(route)
 
     async def run(self) -> dict[str, Answer]:
         """The answer for every recipient."""
@@ -109,7 +111,7 @@ class _Attempt:
 
     async def _once(self) -> Transaction:
         """The dialogue over one connection, which is given back as it deserves, cut when cancelled."""
-        connection = await self._pool.take(self._hop, self._hostname, self._clock, fresh=self._fresh)
+        connection = await self._pool.take(self._route, self._clock, fresh=self._fresh)
         transaction = Transaction(
             self._mail, connection.offers, self._name, pipelined=self._pipelined, reset=connection.leaves_open
         )
@@ -120,7 +122,7 @@ class _Attempt:
             await self._converse(connection, transaction)
             after, connection.leaves_open = transaction.after, transaction.leaves_open
         finally:
-            self._pool.give_back(connection, after)
+            self._pool.give_back(self._route, connection, after)
         return transaction
 
     def _is_worth_repeating(self, transaction: Transaction) -> bool:
@@ -134,7 +136,7 @@ class _Attempt:
             self._fresh = True
             return True
         if transaction.stalled_pipelined or transaction.fell_out_of_step:
-            self._pool.distrust(self._hop, self._hostname)
+            self._pool.distrust(self._route)
         self._fresh, self._pipelined = True, False
         return transaction.fell_out_of_step
 
@@ -142,7 +144,9 @@ class _Attempt:
         try:
             connection.write(transaction.begin())
             while transaction.turn is Turn.HEAR:
-                connection.write(transaction.heard(await connection.reply(self._clock.command_s())))
+                say = transaction.heard(await connection.reply(self._clock.command_s()))
+                if say:
+                    connection.write(say)
             if transaction.turn is Turn.SEND:
                 await self._send(connection, transaction)
         except Broken as error:

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 _PATH = re.compile(r'(?:"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"|[^\x00-\x20\x7f<>"\\])*')
 """What may stand between angle brackets: no blank or bracket outside of quotes, no control character anywhere."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
+class Mail(msgspec.Struct, frozen=True):
     """One mail; `mail` makes it. Paths are ready to be sent: UTF-8, without their angle brackets."""
 
     sender: bytes

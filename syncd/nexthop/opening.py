@@ -10,8 +10,9 @@ Whatever the table lacks makes no sense and ends the connection; 421 refuses at 
 (RFC 5321 section 3.8). After EHLO or HELO comes STARTTLS where TLS is wanted and offered, else READY.
 """
 
-from dataclasses import dataclass
 from enum import Enum, auto
+
+import msgspec
 
 from syncd.layers import TlsMode
 from syncd.nexthop.answer import Refused, refusal
@@ -31,8 +32,7 @@ class Stage(Enum):
     """Nothing: the connection can take a mail."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offers:
+class Offers(msgspec.Struct, frozen=True):
     """What the hop's EHLO offered."""
 
     pipelining: bool = False

@@ -1,7 +1,7 @@
 """The open connections of one process to its next hops: bounded, kept open for a while, used again.
 
-Connections are shared only by mails for the same host, port, TLS mode and name of ours. A connection that
-the hop closes, or speaks on, while nobody uses it is dropped at once.
+Connections are shared only by mails of the same route. One that the hop closes, or speaks on, while nobody
+uses it is dropped at once.
 """
 
 import asyncio
@@ -10,11 +10,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
-from syncd.layers import NextHop, TlsMode
-from syncd.nexthop.connect import connect
+from syncd.nexthop.connect import Route, connect
 from syncd.nexthop.connection import LEAVE_S, Broken, Connection, TimedOut
+from syncd.nexthop.idle import Idle
 from syncd.nexthop.timeouts import Clock
 from syncd.nexthop.transaction import After
 
@@ -43,22 +43,12 @@ class Bounds:
     """Mails over one connection; servers that count them stop at 100 or more."""
 
 
-class Key(NamedTuple):
-    """Mails of the same key may share a connection."""
-
-    host: str
-    port: int
-    tls: TlsMode
-    hostname: str
-
-
 class _Lane:
-    """The connections of one key."""
+    """The mails under way, or waiting, on one route."""
 
-    def __init__(self, per_hop: int) -> None:
-        self.room = asyncio.Semaphore(per_hop)
+    def __init__(self, width: int) -> None:
+        self.room = asyncio.Semaphore(width)
         self.users = 0
-        self.idle: dict[Connection, asyncio.TimerHandle] = {}
 
 
 class Pool:
@@ -76,10 +66,10 @@ class Pool:
         count: Callable[[How], None] = lambda how: None,
     ) -> None:
         self._bounds, self._verifying, self._count = bounds, verifying, count
-        self._lanes: dict[Key, _Lane] = {}
-        self._open: dict[Connection, Key] = {}
-        self._idle = 0
-        self._step_by_step: dict[Key, float] = {}
+        self._idle = Idle(per_route=bounds.idle_per_hop, in_all=bounds.idle, seconds=bounds.idle_s)
+        self._lanes: dict[Route, _Lane] = {}
+        self._open: set[Connection] = set()
+        self._step_by_step: dict[Route, float] = {}
         self._closed = False
         self._all_gone = asyncio.Event()
 
@@ -91,66 +81,58 @@ class Pool:
     ) -> None:
         await self.close()
 
-    async def take(self, hop: NextHop, hostname: str, clock: Clock, *, fresh: bool = False) -> Connection:
+    @property
+    def idle(self) -> int:
+        """Connections kept open without use."""
+        return len(self._idle)
+
+    async def take(self, route: Route, clock: Clock, *, fresh: bool = False) -> Connection:
         """A connection for one mail, to be given back whatever happens; `mails` is above 0 when it was used before.
 
-        `fresh` drops the idle ones and opens one. Raises what `connect` raises, and Broken when
-        none gets free in time.
+        `fresh` sends the idle ones away and opens one. Raises what `connect` raises, and Broken when
+        none gets free in time or the pool is closed.
         """
-        key = Key(hop.host, hop.port, hop.tls, hostname)
-        lane = self._lanes.get(key) or self._lanes.setdefault(key, _Lane(self._bounds.per_hop))
+        lane = self._lanes.get(route) or self._lanes.setdefault(route, _Lane(self._bounds.per_hop))
         lane.users += 1
+        entered = False
         try:
             await self._enter(lane, clock)
-            try:
-                return self._reused(lane, fresh) or await self._opened(key, hop, clock)
-            except BaseException:
-                lane.room.release()
-                raise
+            entered = True
+            return self._reused(route, fresh=fresh) or await self._opened(route, clock)
         except BaseException:
-            self._left(key, lane)
+            self._left(route, lane, entered=entered)
             raise
 
-    def give_back(self, connection: Connection, after: After) -> None:
+    def give_back(self, route: Route, connection: Connection, after: After) -> None:
         """End the use of a connection: it is kept, takes its leave, or is cut."""
-        key = self._open[connection]
-        lane = self._lanes[key]
-        if after is After.KEEP and self._may_stay(connection, lane):
-            self._keep(connection, lane)
-        elif after is After.ABORT or connection.has_unread:
+        if after is After.ABORT:
             connection.abort()
+        elif after is After.KEEP and self._may_rest(route, connection):
+            self._idle.add(route, connection)
         else:
             connection.leave()
-        lane.room.release()
-        self._left(key, lane)
+        self._left(route, self._lanes[route], entered=True)
+
+    def pipelines(self, route: Route) -> bool:
+        """Whether the hop may be trusted with pipelining."""
+        until = self._step_by_step.get(route)
+        return until is None or until < asyncio.get_running_loop().time()
+
+    def distrust(self, route: Route) -> None:
+        """Speak step by step with this hop for `STEP_BY_STEP_S`."""
+        self._step_by_step.pop(route, None)
+        self._step_by_step[route] = asyncio.get_running_loop().time() + STEP_BY_STEP_S
+        if len(self._step_by_step) > STEP_BY_STEP_HOPS:
+            del self._step_by_step[next(iter(self._step_by_step))]
 
     def found_stale(self) -> None:
         """A connection that was used before broke before it answered."""
         self._count("stale")
 
-    def pipelines(self, hop: NextHop, hostname: str) -> bool:
-        """Whether the hop may be trusted with pipelining."""
-        until = self._step_by_step.get(Key(hop.host, hop.port, hop.tls, hostname))
-        return until is None or until < asyncio.get_running_loop().time()
-
-    def distrust(self, hop: NextHop, hostname: str) -> None:
-        """Speak step by step with this hop for `STEP_BY_STEP_S`."""
-        key = Key(hop.host, hop.port, hop.tls, hostname)
-        self._step_by_step.pop(key, None)
-        self._step_by_step[key] = asyncio.get_running_loop().time() + STEP_BY_STEP_S
-        if len(self._step_by_step) > STEP_BY_STEP_HOPS:
-            del self._step_by_step[next(iter(self._step_by_step))]
-
-    @property
-    def idle(self) -> int:
-        """Connections kept open without use."""
-        return self._idle
-
     async def close(self) -> None:
-        """Take leave of idle connections; those in use do so when they are given back. Ends within `LEAVE_S`."""
+        """Take leave of idle connections, wait `LEAVE_S` for those in use to be given back, and cut the rest."""
         self._closed = True
-        for lane in list(self._lanes.values()):
-            self._dismiss_idle(lane)
+        self._idle.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_S):
                 while self._open:
@@ -170,67 +152,39 @@ class Pool:
         except TimeoutError as error:
             raise TimedOut("All connections to the next hop are in use") from error
 
-    def _reused(self, lane: _Lane, fresh: bool) -> Connection | None:
+    def _left(self, route: Route, lane: _Lane, *, entered: bool) -> None:
+        lane.users -= 1
+        if entered:
+            lane.room.release()
+        if not lane.users:
+            del self._lanes[route]
+
+    def _reused(self, route: Route, *, fresh: bool) -> Connection | None:
         if fresh:
-            self._dismiss_idle(lane)
-        while lane.idle:
-            connection, timer = lane.idle.popitem()
-            self._idle -= 1
-            timer.cancel()
-            connection.resume()
+            self._idle.dismiss(route)
+        while connection := self._idle.take(route):
             if connection.is_usable:
                 self._count("reused")
                 return connection
             connection.abort()
         return None
 
-    async def _opened(self, key: Key, hop: NextHop, clock: Clock) -> Connection:
+    async def _opened(self, route: Route, clock: Clock) -> Connection:
         if self._closed:
             raise Broken("We are shutting down")
         self._count("opened")
-        connection = await connect(hop, key.hostname, clock, self._verifying)
-        self._open[connection] = key
-        connection.when_gone = lambda: self._gone(connection)
+        connection = await connect(route, clock, self._verifying)
+        if connection.is_open:
+            self._open.add(connection)
+            connection.when_gone = self._gone
         return connection
 
-    def _may_stay(self, connection: Connection, lane: _Lane) -> bool:
-        bounds = self._bounds
-        has_room = len(lane.idle) < bounds.idle_per_hop and self._idle < bounds.idle
-        return has_room and not self._closed and connection.is_usable and connection.mails < bounds.mails
-
-    def _keep(self, connection: Connection, lane: _Lane) -> None:
-        loop = asyncio.get_running_loop()
-        connection.rest()
-        lane.idle[connection] = loop.call_later(self._bounds.idle_s, self._dismiss, connection)
-        self._idle += 1
-
-    def _dismiss(self, connection: Connection) -> None:
-        self._forget_idle(connection)
-        connection.leave()
-
-    def _dismiss_idle(self, lane: _Lane) -> None:
-        for connection in list(lane.idle):
-            self._dismiss(connection)
+    def _may_rest(self, route: Route, connection: Connection) -> bool:
+        has_room = self._idle.has_room(route) and not self._closed
+        return has_room and connection.is_usable and connection.mails < self._bounds.mails
 
     def _gone(self, connection: Connection) -> None:
-        self._forget_idle(connection)
-        del self._open[connection]
+        self._idle.forget(connection)
+        self._open.discard(connection)
         if not self._open:
             self._all_gone.set()
-
-    def _forget_idle(self, connection: Connection) -> None:
-        key = self._open[connection]
-        lane = self._lanes.get(key)
-        timer = lane.idle.pop(connection, None) if lane else None
-        if lane and timer:
-            timer.cancel()
-            self._idle -= 1
-            self._tidy(key, lane)
-
-    def _left(self, key: Key, lane: _Lane) -> None:
-        lane.users -= 1
-        self._tidy(key, lane)
-
-    def _tidy(self, key: Key, lane: _Lane) -> None:
-        if not lane.users and not lane.idle:
-            self._lanes.pop(key, None)

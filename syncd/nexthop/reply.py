@@ -1,7 +1,8 @@
 """The reader of SMTP replies, without I/O: bytes in pieces of any size, whole replies out (RFC 5321 section 4.2)."""
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 LINE_BYTES = 4096
 """Longest line taken; RFC 5321 section 4.5.3.1.5 allows 512, some servers put addresses and links into one."""
@@ -15,8 +16,7 @@ class Garbled(ValueError):
     """What arrived is no SMTP reply, or too long for one; nothing behind it can be understood either."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """One whole reply: its code, 200 to 599, and its lines without code and line end, as they came."""
 
     code: int
