@@ -113,7 +113,8 @@ def judge(facts: Facts, settings: Settings) -> Verdict:
         for yes, act, reason in checks
         if yes
     ]
-    return verdict(found, **(msgspec.to_builtins(facts) if found else {}))
+    evidence = {**msgspec.structs.asdict(facts), "repeated": list(facts.repeated)}
+    return verdict(found, **(evidence if found else {}))
 
 
 def _ahead(value: bytes, now: float) -> int | None:
