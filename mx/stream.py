@@ -33,7 +33,8 @@ TURN_COMMANDS = 20
 """Commands obeyed before other clients get their turn."""
 UNREAD_BYTES = 16 * 1024
 """Replies that a client has not read before its commands wait."""
-TLS_HELLO = 0x16
+NOISE = frozenset({*range(0x20), *range(0x7F, 0x100)} - set(b"\r\n\t"))
+"""First bytes that no SMTP client sends; a TLS hello (0x16) is among them."""
 
 _log = log.get(__name__)
 _replies = {ord(kind): metrics.replies.labels(f"{kind}xx") for kind in "2345"}
@@ -213,7 +214,7 @@ class Stream(SMTP):
     def _look_at_first_bytes(self) -> None:
         held = self._commands.held
         if not self._spoken_to and held:
-            if held[0] == TLS_HELLO or held.startswith(proxy.SIGNATURE[:6]):
+            if held[0] in NOISE or held.startswith(proxy.SIGNATURE[:5]):
                 self._say(replies.NOT_SMTP)
                 raise Closing
             self._spoken_to = True
@@ -311,6 +312,8 @@ class Stream(SMTP):
         self._flush()
         self._pace.begin(Turn.OVER, self.loop.time())
         self._commands.held.clear()
+        if self.transport.is_closing():
+            return
         if linger and not self._eof and self.transport.can_write_eof():
             self.transport.write_eof()
             self._resume()

@@ -22,6 +22,10 @@ class Mailbox:
     at_rcpt: dict[str, str] = field(default_factory=dict)
     after_dot: str = "250 2.0.0 taken"
     used_tls: bool = False
+    gate: asyncio.Event | None = None
+    """While it is not set, nothing is answered after the dot."""
+    waiting: int = 0
+    """Mails at the gate."""
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -35,6 +39,9 @@ class Mailbox:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """Keep the mail."""
         self.used_tls = session.ssl is not None
+        if self.gate:
+            self.waiting += 1
+            await self.gate.wait()
         if self.after_dot.startswith("2"):
             content = envelope.content
             assert isinstance(content, bytes)

@@ -33,7 +33,7 @@ from mx.ledger import Ledger
 from mx.limits import Limits
 from mx.policy import Absent, NotKnown
 from mx.server import factory
-from mx.services import Services
+from mx.services import Parses, Services
 from mx.session import Reception
 from syncd import config
 from syncd.layers import NextHop
@@ -274,6 +274,8 @@ async def running(
     *,
     tls: ssl.SSLContext | None = None,
     filters: tuple[Filter, ...] = FILTERS,
+    parser: Parses | None = None,
+    spill_dir: str | None = None,
     **smtp: Any,
 ) -> AsyncIterator[Running]:
     """The front on a free port of 127.0.0.1, with in-memory neighbours; `smtp` are settings of `config.Smtp`."""
@@ -282,9 +284,9 @@ async def running(
     ledger = Ledger(spool)
     timeouts = Timeouts(connect_s=2, command_s=2, dot_s=2, total_s=5)
     pool = Pool()
-    services = Services(node, known, spool, PlainParser(), NoDns(), ledger, filters, timeouts, pool)
+    services = Services(node, known, spool, parser or PlainParser(), NoDns(), ledger, filters, timeouts, pool)
     reception = Reception(services, Limits(node.smtp.limits))
-    front = Front(node.smtp, lambda: tls)
+    front = Front(node.smtp, lambda: tls, spill_dir)
     server = await asyncio.get_running_loop().create_server(factory(reception, front), "127.0.0.1", 0)
     try:
         yield Running(server.sockets[0].getsockname()[1], spool, known, ledger, reception, front)

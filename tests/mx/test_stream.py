@@ -20,7 +20,7 @@ async def test_an_idle_client_is_sent_away() -> None:
 
 
 async def test_a_client_that_never_reads_is_cut() -> None:
-    async with running([], limits=SmtpLimits(idle_s=0.5)) as front:
+    async with running([], limits=SmtpLimits(idle_s=0.5, commands=10_000_000)) as front:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.setblocking(False)
