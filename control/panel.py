@@ -9,6 +9,7 @@ import signal
 
 import uvloop
 
+from control import bulk
 from control.app import Services, create_app
 from control.quarantine import packs
 from control.receipts import Receipts
@@ -45,7 +46,12 @@ async def _serve(services: Services, exporter: Exporter) -> None:
     settings = services.settings
     app = create_app(settings, services=services)
     async with asyncio.TaskGroup() as tasks:
-        beside = [tasks.create_task(exporter.beat()), tasks.create_task(follow(settings.etcd, services.receipts))]
+        parts = (
+            exporter.beat(),
+            follow(settings.etcd, services.receipts),
+            bulk.run(services.pool, services.receipts),
+        )
+        beside = [tasks.create_task(each) for each in parts]
         LOG.info("listening", host=settings.panel_host, port=settings.panel_port)
         await serve(app, settings.panel_host, settings.panel_port, services.stopping)
         for task in beside:

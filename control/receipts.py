@@ -158,6 +158,16 @@ class Receipts:
             return self.applied(target)
         return True
 
+    async def wait_published(self, point: Point, timeout_s: float) -> bool:
+        """Wait until etcd is known to hold this point or a later one; False when the time is up first."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (self.published or (0, 0)) < point:
+                    await self._news.wait()
+        except TimeoutError:
+            return False
+        return True
+
     def _at(self, name: str, target: Target) -> At:
         heard = self._heard.get(name)
         if heard is None:

@@ -34,12 +34,13 @@ class DatabaseAway(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One key's change; `value` None deletes it."""
+    """One key's change; `value` None deletes it. `bulk`: it is one of many, or brings a long list."""
 
     revision: int
     key: str
     value: bytes | None
     committed_at: datetime
+    bulk: bool = False
 
 
 class Outbox:
@@ -57,7 +58,7 @@ class Outbox:
     async def changes(self, after: int, most: int) -> Sequence[Row]:
         """The next changes behind a revision, in order: at most so many, but the first revision whole."""
         query = (
-            "select revision, key, value, committed_at from outbox where revision > $1"
+            "select revision, key, value, committed_at, bulk from outbox where revision > $1"
             " order by revision, position limit $2"
         )
         rows = [Row(**dict(row)) for row in await _answer(self._connection.fetch(query, after, most + 1))]
@@ -123,7 +124,7 @@ class Outbox:
         )
 
     async def _revision(self, revision: int) -> Sequence[Row]:
-        query = "select revision, key, value, committed_at from outbox where revision = $1 order by position"
+        query = "select revision, key, value, committed_at, bulk from outbox where revision = $1 order by position"
         return [Row(**dict(row)) for row in await _answer(self._connection.fetch(query, revision))]
 
 

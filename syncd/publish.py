@@ -134,7 +134,9 @@ class Publisher:
         head = await put.put(etcd, head, writes, (head.point[0], found[-1].revision))
         now = datetime.now(UTC)
         for row in found:
-            metrics.publish_seconds.observe(max(0.0, (now - row.committed_at).total_seconds()))
+            metrics.publish_seconds.labels("bulk" if row.bulk else "interactive").observe(
+                max(0.0, (now - row.committed_at).total_seconds())
+            )
         metrics.publish_revision.set(head.point[1])
         if len(found) >= AT_ONCE:
             metrics.publish_lag.set(await rows.lag(head.point[1]))

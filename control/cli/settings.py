@@ -1,6 +1,8 @@
 """`mxctl settings`: read, change, and roll back the settings of a domain."""
 
 import json
+import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +12,10 @@ from control.cli.api import Trouble, call
 from control.cli.show import result
 
 app = typer.Typer(help="Settings of a domain (or of “account” and “system”).", no_args_is_help=True)
+
+LOOK_S = 0.5
+STILL_S = 30.0
+"""A bulk change that did not move for so long is waited for no longer."""
 
 Layer = Annotated[str, typer.Argument(help="A domain; or “account”, “system”.")]
 
@@ -38,11 +44,8 @@ def change(
     wait: waiting.Wait = True,
 ) -> None:
     """Change one field; all others stay as they are."""
-    section, dot, field = path.partition(".")
-    if not (section and dot and field):
-        raise Trouble(f"{path}: name a field like content.words", 2)
     headers = {"If-Match": str(if_revision)} if if_revision else {}
-    patch = {section: {field: _value(value)}}
+    patch = _patch(path, value)
     waiting.report(_call("PATCH", layer, patch, query=waiting.query(wait), headers=headers), waited=wait)
 
 
@@ -69,6 +72,65 @@ def rollback(
     body = {"revision": revision}
     answer = _call("POST", layer, body, rest="/rollback", query=waiting.query(wait))
     waiting.report(answer, waited=wait)
+
+
+@app.command()
+def bulk(
+    path: Annotated[str, typer.Argument(help="filter.field, e.g. content.mode")],
+    value: Annotated[str, typer.Argument(help="JSON, or a plain text; null goes back to what is inherited.")],
+    domain: Annotated[list[str] | None, typer.Option(help="A domain; repeat for more.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A file that names one domain a line.")] = None,
+    account: Annotated[str, typer.Option(help="All domains of this account.")] = "",
+    everywhere: Annotated[bool, typer.Option("--all", help="All domains that you may see.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow it to its end.")] = True,
+) -> None:
+    """Change one field of many domains, behind everybody else's changes."""
+    domains = [*(domain or []), *(_lines(file) if file else [])]
+    body = {"patch": _patch(path, value), "domains": domains, "account": account, "all": everywhere}
+    answer = call("POST", "/bulk/settings", body, operator=True)
+    _follow(answer, wait=wait)
+
+
+@app.command("bulk-status")
+def bulk_status(
+    bulk_id: Annotated[str, typer.Argument(help="What `settings bulk` printed.")],
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow it to its end.")] = False,
+) -> None:
+    """How far a bulk change is."""
+    _follow(call("GET", f"/bulk/settings/{bulk_id}", operator=True), wait=wait)
+
+
+def _follow(progress: dict[str, Any], *, wait: bool) -> None:
+    """Print how far it is; exit status 1 when domains failed, or it was waited for and nodes are still awaited."""
+    since = time.monotonic()
+    while wait and not progress["applied"] and time.monotonic() - since < STILL_S:
+        time.sleep(LOOK_S)
+        before, progress = progress, call("GET", f"/bulk/settings/{progress['id']}", operator=True)
+        since = since if before == progress else time.monotonic()
+    result(progress, _progress(progress))
+    if progress["failed"] or (wait and not progress["applied"]):
+        raise typer.Exit(1)
+
+
+def _progress(at: dict[str, Any]) -> list[str]:
+    counts = f"{at['changed']} changed, {at['same']} had it already, {at['failed']} failed, {at['waiting']} to go"
+    awaited = f", awaiting {', '.join(at['awaited'])}" if at["awaited"] else ", live on every node" * at["applied"]
+    lines = [f"Bulk change {at['id']} ({at['state']}): of {at['total']} domains {counts}{awaited}"]
+    return lines + [f"  {each['domain']}: {each['reason']}" for each in at["failures"]]
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return [line.strip() for line in file.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise Trouble(f"{file}: {error}", 2) from error
+
+
+def _patch(path: str, value: str) -> dict[str, Any]:
+    section, dot, field = path.partition(".")
+    if not (section and dot and field):
+        raise Trouble(f"{path}: name a field like content.words", 2)
+    return {section: {field: _value(value)}}
 
 
 def _call(method: str, layer: str, body: Any = None, *, rest: str = "", **more: Any) -> dict[str, Any]:

@@ -23,8 +23,10 @@ Settings = Mapping[str, Mapping[str, Any]]
 
 CHANNEL = "outbox"
 """What the publisher listens to (PostgreSQL NOTIFY)."""
+INTERACTIVE = 4_201_842
+"""Advisory lock that every interactive change shares: whoever writes a bulk change sees by it that others wait."""
 BULK_BYTES = 64 * 1024
-"""New shards beyond this make a change a bulk one, which yields to the others."""
+"""New shards beyond this make a change a bulk one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Layer:
 class Change:
     """A layer as it is to be, and what the history tells: the act in a word or two, what it changed, before and after.
 
-    A `bulk` change brings so many new shards that it yields to interactive ones on its way to the nodes.
+    A `bulk` change brings so many new shards that its way to the nodes is no measure of that of others.
     """
 
     layer: Layer
@@ -105,6 +107,11 @@ async def load(connection: Any, viewer: Viewer, scope: Scope, name: str) -> Laye
     )
     if row is None:
         return Layer(scope, name, account_id, next_hops=next_hops)
+    return of_row(scope, name, account_id, next_hops, row)
+
+
+def of_row(scope: Scope, name: str, account_id: str, next_hops: tuple[NextHop, ...], row: Any) -> Layer:
+    """A layer from its row: settings, locks, entries and recipients as text, revision, hash."""
     return Layer(
         scope,
         name,
@@ -148,8 +155,18 @@ async def change(pool: Any, viewer: Viewer, scope: Scope, name: str, edit: Edit)
 
 
 async def lock(connection: Any, scope: str, name: str) -> None:
-    """Wait until no other transaction changes this layer (or node); held to the end of ours."""
-    await connection.execute("select pg_advisory_xact_lock(hashtextextended($1, 0))", f"{scope} {name}")
+    """Wait until no other transaction changes this layer (or node); held to the end of ours, as is the sign that an
+    interactive change is under way."""
+    await connection.execute(
+        "select pg_advisory_xact_lock_shared($2), pg_advisory_xact_lock(hashtextextended($1, 0))",
+        f"{scope} {name}",
+        INTERACTIVE,
+    )
+
+
+async def is_busy(pool: Any) -> bool:
+    """Whether an interactive change is under way in any process. The lock that tells is let go with the statement."""
+    return not await pool.fetchval("select pg_try_advisory_xact_lock($1)", INTERACTIVE)
 
 
 async def save(connection: Any, viewer: Viewer, made: Change) -> Written:
@@ -247,6 +264,11 @@ def json_text(value: Any) -> str:
     return msgspec.json.encode(value, order="sorted").decode()
 
 
+def hops(row: Any) -> tuple[NextHop, ...]:
+    """Next hops from a domain's row."""
+    return msgspec.json.decode(row["next_hops"], type=tuple[NextHop, ...])
+
+
 async def _place(connection: Any, viewer: Viewer, scope: Scope, name: str) -> tuple[str, tuple[NextHop, ...]]:
     """The account a layer belongs to and, for a domain, its next hops. Raises Missing."""
     if scope == "system" and viewer.is_operator:
@@ -260,5 +282,5 @@ async def _place(connection: Any, viewer: Viewer, scope: Scope, name: str) -> tu
     if scope == "domain":
         row = await connection.fetchrow("select account_id, next_hops::text from domains where name = $1", name)
         if row and viewer.sees(row["account_id"]):
-            return row["account_id"], msgspec.json.decode(row["next_hops"], type=tuple[NextHop, ...])
+            return row["account_id"], hops(row)
     raise Missing(f"there is no {scope} “{name}”")

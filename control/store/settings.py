@@ -75,7 +75,7 @@ async def patch(
 
     async def edit(connection: Any, layer: Layer) -> Change | None:
         await _refuse_outdated(connection, layer, base)
-        return await _replace(connection, layer, merge(document_of(layer), changes), "settings")
+        return patched(layer, await layers.above(connection, layer), changes)
 
     return await layers.change(pool, viewer, scope, name, edit)
 
@@ -90,9 +90,16 @@ async def rollback(pool: Any, viewer: Viewer, scope: Scope, name: str, revision:
         document = await history.document_at(connection, layer, revision)
         if document is None:
             raise Invalid("revision", f"{revision} is no revision of these settings; see their history")
-        return await _replace(connection, layer, document, "rollback")
+        return _changed(layer, await layers.above(connection, layer), document, "rollback")
 
     return await layers.change(pool, viewer, scope, name, edit)
+
+
+def patched(
+    layer: Layer, above: Sequence[tuple[str, Settings, Sequence[str]]], changes: Mapping[str, Any]
+) -> Change | None:
+    """The change that a merge patch makes of a layer; None for none. Raises Invalid."""
+    return _changed(layer, above, merge(document_of(layer), changes), "settings")
 
 
 def check(layer: Layer, above: Sequence[tuple[str, Settings, Sequence[str]]], document: Mapping[str, Any]) -> Layer:
@@ -106,8 +113,10 @@ def check(layer: Layer, above: Sequence[tuple[str, Settings, Sequence[str]]], do
     return after
 
 
-async def _replace(connection: Any, layer: Layer, document: Mapping[str, Any], act: str) -> Change | None:
-    after = check(layer, await layers.above(connection, layer), document)
+def _changed(
+    layer: Layer, above: Sequence[tuple[str, Settings, Sequence[str]]], document: Mapping[str, Any], act: str
+) -> Change | None:
+    after = check(layer, above, document)
     if after == layer:
         return None
     return Change(after, act, document_of(layer), document_of(after))

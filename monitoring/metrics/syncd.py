@@ -26,18 +26,24 @@ follow_events = Counter("syncd_follow_events_total", "Keys changed by watch even
 
 publish_revision = Gauge("syncd_publish_revision", "Last revision this publisher put into etcd.")
 publish_lag = Gauge("syncd_publish_lag", "Outbox rows that etcd does not hold yet.")
-publish_seconds = Histogram("syncd_publish_seconds", "Commit in PostgreSQL to acknowledged by etcd.", buckets=FAST_S)
+publish_seconds = Histogram(
+    "syncd_publish_seconds", "Commit in PostgreSQL to acknowledged by etcd.", ["lane"], buckets=FAST_S
+)
+at_zero(publish_seconds, ("interactive", "bulk"))
 publish_repairs = Counter("syncd_publish_repairs_total", "Keys repaired by the periodic compare.")
 
 spool_records = Gauge("syncd_spool_records", "Unreleased records of this node's own stream.")
 spool_bytes = Gauge("syncd_spool_bytes", "Bytes of unreleased records of this node's own stream.")
 spool_oldest_seconds = Gauge("syncd_spool_oldest_seconds", "Age of the oldest unreleased record.")
-spool_unreplicated_bytes = Gauge("syncd_spool_unreplicated_bytes", "Bytes that only this node holds.")
+spool_unreplicated_bytes = Gauge("syncd_spool_unreplicated_bytes", "Bytes of mail that only this node holds.")
 spool_held_foreign = Gauge("syncd_spool_held_records", "Records held for peers.")
 spool_set_aside = Gauge("syncd_spool_set_aside", "Damaged records set aside.")
 spool_disk_free_bytes = Gauge("syncd_spool_disk_free_bytes", "Free bytes where the journal lies.")
 spool_submitted = Counter("syncd_spool_submitted_total", "Records by kind and answer.", ["kind", "answer"])
 at_zero(spool_submitted, ("kept", "later", "event"), ("secured", "not_secured", "journalled"))
+spool_conflicts = Counter("syncd_spool_conflicts_total", "Known positions that came with another id: two writers.")
+spool_alone = Counter("syncd_spool_alone_total", "Records answered as secured with one copy, as configured.")
+spool_taken_over = Counter("syncd_spool_taken_over_total", "Records of a lost peer that the quarantine has from us.")
 spool_held_seconds = Histogram("syncd_spool_held_seconds", "Submit to second copy held.", buckets=FAST_S)
 spool_stored_seconds = Histogram("syncd_spool_stored_seconds", "Submit to stored in the quarantine.", buckets=FAST_S)
 spool_fsync_seconds = Histogram("syncd_spool_fsync_seconds", "One group commit.", buckets=FAST_S)

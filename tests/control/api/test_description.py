@@ -150,6 +150,9 @@ def test_mxctl(server: Server, tmp_path: Path) -> None:
     first = json.loads(mxctl(server, "settings", "history", "example.test", "--json"))["items"][-2]["revision"]
     mxctl(server, "settings", "rollback", "example.test", str(first), "--no-wait")
     assert "[X]" not in mxctl(server, "settings", "get", "example.test")
+    taken = json.loads(mxctl(server, "settings", "bulk", "retention.days", "9", "--all", "--no-wait", "--json"))
+    assert "(running): of" in mxctl(server, "settings", "bulk-status", taken["id"])
+    mxctl(server, "settings", "bulk", "retention.days", "9", "--file", str(tmp_path / "none"), status=2)
     mxctl(server, "list", "add", "example.test", "deny", "spam.test", "--note", "a note", "--no-wait")
     assert "spam.test" in mxctl(server, "list", "show", "example.test")
     mxctl(server, "list", "remove", "example.test", "spam.test", "--no-wait")
