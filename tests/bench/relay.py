@@ -1,0 +1,201 @@
+"""CPU a relayed mail costs this process and the next hop: our client beside aiosmtplib, in one run.
+
+    python -m tests.bench.relay [--rounds 3]
+
+The next hop is Debian's smtp-sink, which announces PIPELINING and keeps nothing. "one" makes a connection a
+mail, "many" keeps connections open. Ten mails are under way at a time, on uvloop, as in a worker. The two
+clients take turns, so that both meet the same machine; the median of the rounds is shown.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import aiosmtplib
+import uvloop
+
+from syncd.layers import NextHop
+from syncd.nexthop import Bounds, Pool, deliver, stuffed
+from tests.servers import free_port
+
+UNDER_WAY = 10
+SIZES = {"2 KB": (2_000, 3000), "50 KB": (50_000, 1500), "1 MB": (1_000_000, 150)}
+"""Name of a size -> (bytes, mails a run)."""
+COLUMNS = [(size, way) for size in SIZES for way in ("one", "many")]
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+Send = Callable[[bytes], Awaitable[None]]
+Client = Callable[[NextHop, bool], contextlib.AbstractAsyncContextManager[Callable[[], Send]]]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """CPU µs a mail."""
+
+    ours: float
+    sink: float
+
+
+def message(size: int) -> bytes:
+    """A mail of that many bytes, in lines of 76, none of which begins with a dot."""
+    line = b"The quick brown fox jumps over the lazy dog and runs into the far woods 0123.\r\n"
+    head = b"From: ann@sender.test\r\nTo: bob@hop.test\r\nSubject: bench\r\n\r\n"
+    return (head + line * (size // len(line) + 1))[: size - 2] + b"\r\n"
+
+
+@contextlib.asynccontextmanager
+async def ours(hop: NextHop, many: bool) -> AsyncIterator[Callable[[], Send]]:
+    """The product's client; its pool's usual bounds, or a connection a mail."""
+    async with Pool(Bounds() if many else Bounds(idle_per_hop=0)) as pool:
+
+        async def send(mail: bytes) -> None:
+            answers = await deliver(
+                [hop],
+                "ann@sender.test",
+                ["bob@hop.test"],
+                (b"Received: by us\r\n", mail),
+                hostname="mx1.test",
+                pool=pool,
+            )
+            assert answers["bob@hop.test"].taken, answers
+
+        yield lambda: send
+
+
+@contextlib.asynccontextmanager
+async def aiosmtplibs(hop: NextHop, many: bool) -> AsyncIterator[Callable[[], Send]]:
+    """aiosmtplib command by command, the message written in chunks as in ours."""
+    clients: list[aiosmtplib.SMTP] = []
+
+    def sender() -> Send:
+        client = aiosmtplib.SMTP(hostname=hop.host, port=hop.port, local_hostname="mx1.test", start_tls=False)
+        clients.append(client)
+
+        async def send(mail: bytes) -> None:
+            if not client.is_connected:
+                await client.connect()
+                await client.ehlo()
+            for words in ((b"MAIL", b"FROM:<ann@sender.test>"), (b"RCPT", b"TO:<bob@hop.test>"), (b"DATA",)):
+                assert (await client.execute_command(*words)).code in (250, 354)
+            assert client.protocol
+            for piece in stuffed((b"Received: by us\r\n", mail)):
+                client.protocol.write(bytes(piece))
+            assert (await client.protocol.read_response(timeout=20)).code == 250
+            if not many:
+                client.protocol.write(b"QUIT\r\n")
+                client.close()
+
+        return send
+
+    yield sender
+    for client in clients:
+        client.close()
+
+
+CLIENTS: dict[str, Client] = {"aiosmtplib": aiosmtplibs, "ours": ours}
+
+
+async def run(client: Client, sink: subprocess.Popen[bytes], hop: NextHop, size: str, way: str) -> Cost:
+    """Send one column's mails."""
+    size_bytes, mails = SIZES[size]
+    mail = message(size_bytes)
+    left = iter(range(mails))
+    async with client(hop, way == "many") as sender:
+
+        async def work(send: Send) -> None:
+            for _ in left:
+                await send(mail)
+
+        before, sink_before = time.process_time(), cpu_s(sink.pid)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(UNDER_WAY):
+                group.create_task(work(sender()))
+        return Cost((time.process_time() - before) / mails * 1e6, (cpu_s(sink.pid) - sink_before) / mails * 1e6)
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) * TICK_S
+
+
+def sink_path() -> str:
+    """Path of smtp-sink; exits when it is missing."""
+    found = shutil.which("smtp-sink", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    return found or sys.exit("smtp-sink is not installed: apt-get install postfix (it need not run)")
+
+
+@contextlib.contextmanager
+def sink_at(port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A running smtp-sink."""
+    as_whom = ["-u", "nobody"] if os.geteuid() == 0 else []
+    process = subprocess.Popen([sink_path(), *as_whom, f"127.0.0.1:{port}", "1000"])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def reach(hop: NextHop) -> None:
+    """Wait until the sink listens, at most 5 s."""
+    async with asyncio.timeout(5):
+        while True:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection(hop.host, hop.port)
+                writer.close()
+                return
+            await asyncio.sleep(0.02)
+
+
+async def bench(rounds: int) -> dict[str, dict[tuple[str, str], list[Cost]]]:
+    """Costs of every client and column, one a round."""
+    costs: dict[str, dict[tuple[str, str], list[Cost]]] = {name: {column: [] for column in COLUMNS} for name in CLIENTS}
+    hop = NextHop("127.0.0.1", free_port())
+    with sink_at(hop.port) as sink:
+        await reach(hop)
+        for _ in range(rounds):
+            for column in COLUMNS:
+                for name, client in CLIENTS.items():
+                    costs[name][column].append(await run(client, sink, hop, *column))
+    return costs
+
+
+def table(costs: dict[str, dict[tuple[str, str], list[Cost]]]) -> str:
+    """The figures as a table in Markdown."""
+    rows = [["CPU µs a mail", *(f"{size} {way}" for size, way in COLUMNS)], ["---"] * (len(COLUMNS) + 1)]
+    spent = {
+        (whose, name): [median(getattr(cost, whose) for cost in by_column[column]) for column in COLUMNS]
+        for name, by_column in costs.items()
+        for whose in ("ours", "sink")
+    }
+    for name in CLIENTS:
+        rows.append([name, *(f"{us:.0f}" for us in spent["ours", name])])
+    ratios = zip(spent["ours", "aiosmtplib"], spent["ours", "ours"], strict=True)
+    rows.append(["**ratio**", *(f"**{old / new:.1f}**" for old, new in ratios)])
+    for name in CLIENTS:
+        rows.append([f"smtp-sink, fed by {name}", *(f"{us:.0f}" for us in spent["sink", name])])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        costs = runner.run(bench(parser.parse_args().rounds))
+    print(table(costs))
+    print(f"\nLoad average when it ended: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
+
+
+if __name__ == "__main__":
+    main()
