@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 V1_BYTES = 107
 """Longest header of version 1, its CRLF included."""
@@ -40,7 +40,7 @@ def is_listed(networks: Iterable[str], peer_ip: str) -> bool:
 
 
 @lru_cache(maxsize=16)
-def _parsed(networks: tuple[str, ...]) -> list[object]:
+def _parsed(networks: tuple[str, ...]) -> list[IPv4Network | IPv6Network]:
     return [ip_network(network) for network in networks]
 
 

@@ -7,8 +7,7 @@ answers 451 without detail and resets, addresses and parameters read as bytes (`
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 from monitoring import log
 from monitoring.metrics import mx as metrics
@@ -39,6 +38,8 @@ class Server(Stream):
     """One SMTP session."""
 
     __slots__ = ()
+    verbs: ClassVar[dict[bytes, Method]]
+    """The `smtp_*` methods by verb: looked up once a class, not at every connection. No AUTH: we authenticate nobody."""
 
     async def _obey(self, line: bytes) -> None:
         self.session.heard(line)
@@ -59,7 +60,7 @@ class Server(Stream):
             self._say(replies.TOO_MANY_COMMANDS)
             raise Closing
         verb, _, argument = line.partition(b" ")
-        method = methods(type(self)).get(verb.upper())
+        method = self.verbs.get(verb.upper())
         if method is None:
             self._refuse_verb(verb.upper())
         else:
@@ -259,11 +260,12 @@ def factory(reception: Reception, front: Front) -> Callable[[], Server]:
     return lambda: Server(reception, front, loop)
 
 
-@cache
-def methods(kind: Any) -> dict[bytes, Method]:
-    """The `smtp_*` methods of a class by verb, looked up once a class. No AUTH: an MX authenticates nobody."""
+def _methods(kind: type[Server]) -> dict[bytes, Method]:
     names = (name for name in dir(kind) if name.startswith("smtp_") and name != "smtp_AUTH")
     return {name.removeprefix("smtp_").encode(): getattr(kind, name) for name in names}
+
+
+Server.verbs = _methods(Server)
 
 
 def _is_noise(verb: bytes) -> bool:
