@@ -100,7 +100,7 @@ class SpoolClient:
                 answer.exception()  # looked at, so that nobody complains of one that came while we still sent
 
     def event(self, record: Record) -> None:
-        """What became of a transaction. Waits until the spool has it on disk; over the bounds it is dropped, counted."""
+        """What became of a transaction. Waits until the spool has it on disk; over the bounds dropped and counted."""
         number = next(self._numbers)
         header = msgspec.json.encode(record)
         if len(self._events) >= MAX_EVENTS or self._event_bytes + len(header) > MAX_EVENT_BYTES:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from syncd.spool.frames import Frame, Kind, Reader, encode
-from syncd.spool.protocol import Link
+from syncd.spool.protocol import Link, State
 
 READ_BYTES = 256 * 1024
 DRAIN_S = 15.0
@@ -27,6 +27,11 @@ class Wire:
         self._frames = Reader()
         self._whole: deque[Frame] = deque()
         self.link: Link | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether both ends have greeted and none has ended."""
+        return self.link is not None and self.link.state is State.OPEN and not self._writer.is_closing()
 
     @property
     def writer(self) -> asyncio.StreamWriter:
