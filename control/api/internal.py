@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 import msgspec
 from quart import Quart, Response, abort, request
 
-from control.api import problems
 from control.app import services
 from control.store import nodes
+from control.store.pool import AWAY
 from monitoring import log
 from monitoring.metrics import control as metrics
 
@@ -30,7 +30,7 @@ async def prometheus() -> Response:
     found = services()
     try:
         members = await nodes.listing(found.pool)
-    except problems.AWAY as error:
+    except AWAY as error:
         # Prometheus keeps the targets it knows when this fails; an answer without the nodes would drop them.
         LOG.warning("service discovery without the database", error=repr(error))
         metrics.http_requests.labels("internal", "5xx").inc()

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import asyncpg
 import msgspec
 from quart import Response
 
@@ -27,17 +26,6 @@ TITLES = {
     500: "Something went wrong on our side",
     503: "A part of the control plane does not answer",
 }
-AWAY = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.InterfaceError,
-    OSError,
-    TimeoutError,
-)
-"""What asyncpg raises while PostgreSQL is away, starting or stopping."""
 STATUS: Mapping[type[StoreError], int] = {Missing: 404, Taken: 409, Outdated: 409, Forbidden: 403, Invalid: 422}
 
 

@@ -17,6 +17,7 @@ from control.api.operation import OPERATIONS, Answer, Asked, Operation, read_bod
 from control.api.problems import refused
 from control.app import Services, services
 from control.store.errors import StoreError
+from control.store.pool import AWAY
 from monitoring import log
 from monitoring.metrics import control as metrics
 
@@ -71,7 +72,7 @@ async def _walled(serve: Callable[..., Awaitable[Response]], request_id: str, pa
         # Our own checks should have caught it; the value is still the client's, not a fault of the service.
         LOG.warning("value refused by the database", path=request.path, request_id=request_id, error=str(error))
         return _problem(422, "a value is out of range or no text", request_id)
-    except problems.AWAY as error:
+    except AWAY as error:
         LOG.warning("database away", path=request.path, request_id=request_id, error=repr(error))
         answer = _problem(503, "the database does not answer; mail is not affected; try again in a moment", request_id)
         answer.headers["Retry-After"] = "2"

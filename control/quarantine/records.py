@@ -5,13 +5,11 @@ from collections.abc import Set
 from typing import Any
 
 import msgspec
-import zstandard
 
+from control.quarantine.frames import Damaged, expanded
 from monitoring import log
 from syncd.spool.record import Judgement, Record
 
-LARGEST_RECORD_BYTES = 64 * 1024 * 1024
-"""A transaction with 1,000 recipients has a few MB of verdicts."""
 HIDDEN = "…"
 LOG = log.get(__name__)
 _ADDRESS = re.compile(r"[^\s<>,;:]+@[^\s<>,;:]+")
@@ -54,8 +52,7 @@ def _hide(line: str, known: Set[str]) -> str:
 
 def _unpack(packed: bytes, kind: Any) -> Any:
     try:
-        plain = zstandard.ZstdDecompressor().stream_reader(packed).read(LARGEST_RECORD_BYTES)
-        return msgspec.json.decode(plain, type=kind)
-    except (zstandard.ZstdError, msgspec.DecodeError) as error:
+        return msgspec.json.decode(expanded(packed), type=kind)
+    except (Damaged, msgspec.DecodeError) as error:
         LOG.warning("stored record unreadable", error=str(error))
         return None

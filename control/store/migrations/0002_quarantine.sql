@@ -118,6 +118,7 @@ create table jobs (
 );
 create unique index jobs_one_open on jobs (item, act) where state in ('queued', 'running');
 create index on jobs (state, created_at);
+create index on jobs (item, id desc);
 
 create table packs (
     name       text primary key,

@@ -24,7 +24,7 @@ DAYS = 5
 @pytest.fixture
 async def pool(database: str) -> AsyncIterator[Any]:
     """A pool on a migrated database."""
-    async with asyncpg.create_pool(database, min_size=1, max_size=8) as made:
+    async with asyncpg.create_pool(database, min_size=0, max_size=8) as made:
         for path in sorted(MIGRATIONS.glob("*.sql")):
             await made.execute(path.read_text())
         await add_account(made, MINE, "mine.test", "mine2.test")
