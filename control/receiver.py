@@ -42,27 +42,28 @@ async def _run(settings: Control, metrics_port: int) -> None:
     writer = PackWriter(place, await _dictionary(place))
     session = Session(settings.database)
     ingest = Ingest(session, writer)
-    exporter = Exporter(settings.metrics_host, metrics_port, lambda: ingest.trouble)
+    journal = Path(settings.receiver_journal_dir)
+    receiver = Receiver(journal, ingest, settings.tls, settings.receiver_host, settings.receiver_port)
+    metrics.receiver_backlog.set_function(lambda: receiver.backlog)
+    exporter = Exporter(settings.metrics_host, metrics_port, lambda: _amiss(receiver, ingest))
     try:
-        await _receive(settings, ingest, writer, exporter, stop)
+        async with asyncio.TaskGroup() as tasks:
+            work = (receiver.run(), _look(ingest), _seal(writer), exporter.beat())
+            beside = [tasks.create_task(each) for each in work]
+            await stop.wait()
+            for task in beside:
+                task.cancel()
     finally:
         session.close()
         writer.close()
         exporter.close()
 
 
-async def _receive(
-    settings: Control, ingest: Ingest, writer: PackWriter, exporter: Exporter, stop: asyncio.Event
-) -> None:
-    journal = Path(settings.receiver_journal_dir)
-    receiver = Receiver(journal, ingest, settings.tls, settings.receiver_host, settings.receiver_port)
-    metrics.receiver_backlog.set_function(lambda: receiver.backlog)
-    async with asyncio.TaskGroup() as tasks:
-        work = (receiver.run(), _look(ingest), _seal(writer), exporter.beat())
-        beside = [tasks.create_task(each) for each in work]
-        await stop.wait()
-        for task in beside:
-            task.cancel()
+def _amiss(receiver: Receiver, ingest: Ingest) -> str:
+    """Why mail is not held, or held and not stored; "" when all is well. Called by the exporter's thread."""
+    if not receiver.ready.is_set():
+        return "reading the journal, not listening yet"
+    return ingest.trouble and f"mail is held, not stored: {ingest.trouble}"
 
 
 async def _dictionary(place: Packs) -> bytes:

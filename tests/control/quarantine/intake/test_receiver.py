@@ -1,0 +1,135 @@
+"""The receiver as the process it is: it listens whatever is away, says what is amiss, heals, and ends when asked."""
+
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+
+from control.ca import RECEIVER, Authority
+from control.local.configs import tls_table, toml
+from control.quarantine import packs
+from control.quarantine.frames import Press
+from tests.control.quarantine.intake.conftest import prepare
+from tests.servers import free_port
+from tests.services import Postgres, make_tls
+from tests.syncd.running import Program
+
+WITHIN_S = 20.0
+
+
+class Process(Program):
+    """A receiver with its configuration."""
+
+    def __init__(self, directory: Path, database: str) -> None:
+        self.port, self.metrics_port = free_port(), free_port()
+        self.open_packs = directory / "open"
+        tls = make_tls(directory / "tls", uri=RECEIVER, authority=Authority.make())
+        document = {
+            "panel_url": "", "panel_host": "", "panel_port": 1, "database": database, "ca_cert": "", "ca_key": "",
+            "receiver_host": "127.0.0.1", "receiver_port": self.port,
+            "receiver_journal_dir": str(directory / "journal"),
+            "packs": (directory / "store").as_uri(), "open_packs_dir": str(self.open_packs), "prometheus_url": "",
+            "secret_file": "", "etcd": {"endpoints": []}, "tls": tls_table(tls),
+        }  # fmt: skip
+        (directory / "journal").mkdir()
+        (directory / "control.toml").write_text(toml(document))
+        command = [sys.executable, "-m", "control", "receiver", "--config", str(directory / "control.toml")]
+        super().__init__([*command, "--metrics-port", str(self.metrics_port)], directory / "log")
+
+    def says(self, page: str = "ready") -> tuple[int, str]:
+        """Status and text of a page of its exporter; (0, "") while there is none."""
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{self.metrics_port}/{page}", trust_env=False, timeout=5)
+        except httpx.TransportError:
+            return 0, ""
+        return answer.status_code, answer.text
+
+    def listens(self) -> bool:
+        """Whether nodes can connect."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def until(self, check: Callable[[], bool]) -> None:
+        """Wait until it is so; fails with what it says of itself, and its last words."""
+        deadline = time.monotonic() + WITHIN_S
+        while not check():
+            assert self.process
+            assert self.process.poll() is None, self.log.read_text()[-2000:]
+            assert time.monotonic() < deadline, (self.says(), self.log.read_text()[-2000:])
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def receiver(database: str, tmp_path: Path) -> Iterator[Process]:
+    """One that was not started yet; its database is there, without a schema."""
+    made = Process(tmp_path, database)
+    yield made
+    made.kill()
+
+
+async def test_it_listens_before_there_is_a_schema_and_is_ready_after(receiver: Process, database: str) -> None:
+    receiver.start()
+    receiver.until(lambda: receiver.listens() and receiver.says()[1].startswith("mail is held, not stored: PostgreSQL"))
+    assert receiver.says()[0] == 503
+    assert receiver.says("live")[0] == 200
+    await prepare(database)
+    receiver.until(lambda: receiver.says() == (200, "ok\n"))
+    connection = await asyncpg.connect(database)
+    ahead = await connection.fetch(
+        "select inhrelid::regclass::text from pg_inherits where inhparent = 'messages'::regclass"
+    )
+    await connection.close()
+    assert f"messages_{packs.today():%Y%m%d}" in {row["inhrelid"] for row in ahead}
+    assert receiver.kill(signal.SIGTERM) == 0
+
+
+def test_it_says_when_postgresql_goes_and_when_it_is_back(
+    receiver: Process, postgres: Postgres, database: str, migrated: None
+) -> None:
+    receiver.start()
+    receiver.until(lambda: receiver.says() == (200, "ok\n"))
+    postgres.stop()
+    try:
+        receiver.until(lambda: receiver.says()[0] == 503)
+        assert receiver.listens()
+    finally:
+        postgres.start()
+    receiver.until(lambda: receiver.says() == (200, "ok\n"))
+    assert receiver.kill(signal.SIGTERM) == 0
+    assert [event["level"] for event in receiver.events("not_storing")] == ["warning"]
+
+
+@pytest.fixture
+async def migrated(database: str) -> None:
+    """The schema, made before a test that is no coroutine."""
+    await prepare(database)
+
+
+async def test_packs_of_an_earlier_life_are_sealed(receiver: Process, database: str) -> None:
+    await prepare(database)
+    receiver.open_packs.mkdir()
+    name = f"{packs.today()}/31/01ARZ3NDEKTSV4RRFFQ69G5FAV.pack"
+    entry = Press().entry("01ARZ3NDEKTSV4RRFFQ69G5FAV", b"mail")
+    (receiver.open_packs / packs.local_name(name)).write_bytes(entry + b"torn")
+    receiver.start()
+    receiver.until(lambda: bool(receiver.events("pack_sealed")))
+    store = receiver.open_packs.parent / "store"
+    assert (store / name).read_bytes() == entry
+    assert "control_packs_open_bytes" in receiver.says("metrics")[1]
+
+
+def test_a_second_one_does_not_write_into_the_same_packs(receiver: Process) -> None:
+    receiver.start()
+    receiver.until(lambda: bool(receiver.says()[0]))
+    second = Program(receiver.command, receiver.log.with_name("second"))
+    second.start()
+    assert second.process
+    assert second.process.wait(WITHIN_S) == 1
+    assert "another receiver writes here" in second.log.read_text()
+    second.process = None
