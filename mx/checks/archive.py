@@ -71,7 +71,7 @@ def _look(content: bytes, kind: str, filename: str, prefix: str, depth: int, ins
             if len(inside.names) == MAX_NAMES:
                 inside.defects.add("archive with too many names")
                 return
-            inside.names.append((prefix + name)[:MAX_NAME_CHARS])
+            inside.names.append((prefix + name)[-MAX_NAME_CHARS:])  # the end says what it is
             if nested:
                 _look(nested, magic.kind(nested), name, f"{prefix}{name}/", depth + 1, inside)
     except _UNREADABLE:

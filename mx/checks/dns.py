@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import dns.asyncquery
 import dns.exception
-import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
@@ -33,13 +32,12 @@ MAX_RECORDS = 100
 """Of one answer; SPF reads 10 hosts, and nobody needs more addresses of a name."""
 MAX_REPLY_BYTES = 16 * 1024
 """A longer one is not read: 64 KB of records keep the event loop for a tenth of a second."""
-MAX_IN_FLIGHT = 256
-"""Questions on their way at once: each holds a socket."""
+MAX_IN_FLIGHT = 1024
+"""Questions on their way at once: each holds a socket. Names whose own servers are silent hold one for seconds."""
 EDNS_BYTES = 1232
 """No fragments (DNS flag day 2020); longer answers come over TCP."""
 NO_SOA_TTL_S = 30
 NAME_BYTES = 255
-LABEL_BYTES = 63
 """RFC 1035 section 2.3.4."""
 
 _RESULTS = ("cache", "answer", "absent", "timeout", "breaker", "error")
@@ -177,7 +175,7 @@ class DnsResolver:
 
 
 async def _over_tcp(server: Server, query: dns.message.Message) -> dns.message.Message | None:
-    """The reply to a question that was too long for UDP; None as in `_exchange`, or when it is beyond our bound."""
+    """The reply that was too long for UDP; None as in `_exchange`. One beyond our bound becomes a failure."""
     wire = query.to_wire()
     try:
         async with asyncio.timeout(TRY_S):
@@ -185,14 +183,24 @@ async def _over_tcp(server: Server, query: dns.message.Message) -> dns.message.M
             try:
                 writer.write(len(wire).to_bytes(2, "big") + wire)
                 size = int.from_bytes(await reader.readexactly(2), "big")
-                reply = dns.message.from_wire(await reader.readexactly(size)) if size <= MAX_REPLY_BYTES else None
+                reply = (
+                    dns.message.from_wire(await reader.readexactly(size))
+                    if size <= MAX_REPLY_BYTES
+                    else _failure(query)
+                )
             finally:
                 writer.close()
     except (OSError, EOFError, dns.exception.DNSException):
         server.failed()
         return None
     server.answered()
-    return reply if reply is not None and query.is_response(reply) else None
+    return reply if query.is_response(reply) else None
+
+
+def _failure(query: dns.message.Message) -> dns.message.Message:
+    reply = dns.message.make_response(query)
+    reply.set_rcode(dns.rcode.SERVFAIL)
+    return reply
 
 
 _WHY = {

@@ -42,8 +42,11 @@ _DOUBTFUL = {b"MZ": 64, b"BM": 26}
 _TAR_AT = 257
 _ISO_AT = 0x8001
 _HTML = re.compile(
-    rb"(?:<!--.{0,500}?-->|\xef\xbb\xbf|\s)*<(?:!doctype html|html|head|body|script|svg|iframe)\b", re.I | re.S
+    rb"(?:<!--.{0,500}?-->|\xef\xbb\xbf|\s)*+<(?:!doctype html|html|head|body|script|svg|iframe)\b", re.I | re.S
 )
+_ZIP_END = b"PK\x05\x06"
+_ZIP_TAIL_BYTES = 22 + 65535
+"""Its last record and a comment."""
 _PDF = re.compile(rb"%PDF-[0-9]")
 _CONTROL = re.compile(rb"[\x00-\x06\x0e-\x1a]")
 
@@ -60,7 +63,9 @@ def kind(content: bytes) -> str:
         return "iso"
     if _HTML.match(head):
         return "html"
-    return "pdf" if _PDF.search(head) else ""  # readers take a PDF that begins within the first kilobyte
+    if _PDF.search(head):
+        return "pdf"  # readers take one that begins within the first kilobyte
+    return "zip" if _ZIP_END in content[-_ZIP_TAIL_BYTES:] else ""  # a zip is read from its end, whatever stands before
 
 
 def _is_binary(head: bytes, at_least: int) -> bool:

@@ -41,7 +41,7 @@ def parse(raw: bytes) -> Message:
 
 
 def _part(leaf: Leaf, defects: set[str], text_chars: int) -> Part:
-    filename = mime_text.clean(mime_text.words(leaf.filename))[:MAX_FILENAME_CHARS]
+    filename = mime_text.clean(mime_text.words(leaf.filename))[-MAX_FILENAME_CHARS:]  # its end says what it is
     kind = magic.kind(leaf.content)
     inside = archive.look(leaf.content, kind, filename)
     defects |= inside.defects

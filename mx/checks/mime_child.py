@@ -21,8 +21,8 @@ MEMORY_BYTES = 640 * 1024 * 1024
 """Address space. A mail of 50 MB, the largest a node takes, needs some 300 MB while it is taken apart."""
 PROCESSOR_S = 4
 """Of one message; the parent's clock is shorter, this one counts if the parent is stopped."""
-TIRED_AT_BYTES = 160 * 1024 * 1024
-"""A process that once needed so much ends after its answer: Python gives little back."""
+TIRED_AT_BYTES = 100 * 1024 * 1024
+"""A process that holds so much after its answer ends: it will not give it back by itself."""
 
 _PR_SET_PDEATHSIG = 1
 _encode = msgspec.msgpack.Encoder().encode
@@ -31,8 +31,8 @@ _encode = msgspec.msgpack.Encoder().encode
 def main() -> None:
     """Answer messages until standard input ends, framed as `mime_frames` says."""
     _bind_to_parent(int(sys.argv[1]))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit(resource.RLIMIT_AS, MEMORY_BYTES)
+    _limit(resource.RLIMIT_CORE, 0)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     _send(sink, READY, b"")
     while len(head := source.read(LENGTH.size)) == LENGTH.size:
@@ -51,7 +51,13 @@ def _answer(source: BinaryIO, size: int) -> tuple[bytes, bool]:
         return _encode(Message((), (), size, unchecked="it needs too much memory")), True
     except Exception as error:  # noqa: BLE001 - a wall: what breaks a parser is an everyday event (promise 8)
         return _encode(Message((), (), size, unchecked=f"the parser failed on it: {type(error).__name__}")), True
-    return answer, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > TIRED_AT_BYTES
+    return answer, _resident_bytes() > TIRED_AT_BYTES
+
+
+def _resident_bytes() -> int:
+    """Memory held now. Not `ru_maxrss`: that begins with what the worker had when it started us."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
 
 
 def _send(sink: BinaryIO, state: bytes, body: bytes) -> None:
@@ -62,8 +68,13 @@ def _send(sink: BinaryIO, state: bytes, body: bytes) -> None:
 def _allow(seconds: int) -> None:
     """Processor time for one more message, from now."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + seconds)
+
+
+def _limit(kind: int, wanted: int) -> None:
+    """Set a soft limit, within what whoever started the node allows."""
+    _, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 def _bind_to_parent(parent: int) -> None:

@@ -30,7 +30,8 @@ _DECIDING = ("content-type", "content-transfer-encoding", "content-disposition")
 """Fields of which a second one is read by some programs and not by others."""
 _CHARSET = re.compile(r"""charset\s{0,9}=\s{0,9}["']?([^\s"';]{1,40})""", re.IGNORECASE)
 _TEXT = re.compile(rb"\s*text/", re.IGNORECASE)
-_BASE64_RUN = re.compile(rb"((?:[A-Za-z0-9+/]{60,76}\r?\n){4})(?:[A-Za-z0-9+/]{60,76}\r?\n)+")
+_BASE64_RUN = re.compile(rb"^((?:[A-Za-z0-9+/]{60,76}+\r?\n){4})(?:[A-Za-z0-9+/]{60,76}+\r?\n)++", re.MULTILINE)
+"""Lines that can be no boundary and no field: left out where only the structure is read."""
 
 
 class Leaf(NamedTuple):

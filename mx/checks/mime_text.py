@@ -1,6 +1,7 @@
 """Bytes of a mail as text: charsets, encoded words, header fields. Linear in any input, never fails. No I/O."""
 
 import binascii
+import codecs
 import re
 from collections.abc import Iterator
 
@@ -18,19 +19,27 @@ _FOLD = re.compile(r"[\r\n]+(?=[ \t])")
 
 _WEB = {"us-ascii": "utf-8", "ascii": "utf-8", "iso-8859-1": "cp1252", "latin-1": "cp1252", "gb2312": "gb18030"}
 """What mail programs read for these names (WHATWG Encoding Standard); ASCII with 8-bit bytes is mostly UTF-8."""
-_NO_CHARSETS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined")
+_NO_CHARSETS = (
+    "idna",
+    "punycode",
+    "unicode_escape",
+    "raw_unicode_escape",
+    "unicode-escape",
+    "raw-unicode-escape",
+    "undefined",
+)
 """Python codecs that are no charset of mail, some of quadratic time."""
 
 
 def decoded(content: bytes, charset: str) -> str:
     """The text of bytes by the charset they name; by UTF-8, then Windows-1252, where that cannot be."""
     name = charset.strip().lower()
-    if name.replace("-", "_") not in _NO_CHARSETS:
-        for one in (_WEB.get(name, name), "utf-8"):
-            try:
+    for one in (_WEB.get(name, name), "utf-8"):
+        try:
+            if codecs.lookup(one).name not in _NO_CHARSETS:
                 return clean(content.decode(one))
-            except (LookupError, ValueError):
-                continue  # an unknown name, no charset, or bytes that are not of it: the next one is tried
+        except (LookupError, ValueError):
+            continue  # an unknown name, no charset, or bytes that are not of it: the next one is tried
     return content.decode("cp1252", "replace")
 
 

@@ -64,6 +64,15 @@ async def test_a_message_is_taken_apart_by_a_process_that_stays(parser: Parser) 
     assert len(pids) == 1
 
 
+async def test_the_memory_of_the_worker_does_not_tire_its_processes(parser: Parser) -> None:
+    ballast = b"x" * (2 * mime_child.TIRED_AT_BYTES)
+    pids = set()
+    for _ in range(3):
+        await parser.parse(PLAIN)
+        pids |= set(parser.pids)
+    assert (len(pids), len(ballast)) == (1, 2 * mime_child.TIRED_AT_BYTES)
+
+
 async def test_an_empty_message_and_noise_are_messages(parser: Parser) -> None:
     for raw in (b"", b"\r\n", b"\0" * 5000, os.urandom(5000), b"\r\n\r\n\r\n", b":", b"=?=?=?", b"\xff\xfe: x\r\n"):
         message = await parser.parse(raw)

@@ -105,6 +105,11 @@ def test_header_values_are_unfolded_and_decoded(value: bytes, text: str) -> None
     assert mime.parse(b"Subject: " + value + b"\r\n\r\n").header("subject") == (text,)
 
 
+def test_a_long_name_keeps_its_end() -> None:
+    part = mime.parse(attached(PE, f'Content-Type: x/y; name="{"x" * 900}.exe"')).parts[1]
+    assert part.filename == "x" * (mime.MAX_FILENAME_CHARS - 4) + ".exe"
+
+
 def test_header_fields_keep_their_order_and_repetitions() -> None:
     message = mime.parse(
         b"From mbox line\r\nReceived: a\r\nSubject : b\r\nReceived: c\r\n d\r\nno field\r\nX: y\r\n\r\n"
@@ -214,6 +219,8 @@ HOSTILE = {
     "one line": b"\r\n" + b"a" * 5_000_000,
     "empty lines": b"\r\n" * 1_000_000,
     "boundary lines": b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b" * 100_000 + b"\r\n--b\r\n\r\nx",
+    "one line of base64": b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n" + b"A" * 5_000_000,
+    "a charset of quadratic time": b"Content-Type: text/plain; charset=punycode-\r\n\r\n" + b"a" * 200_000 + b"-zzz",
     "utf-7": b"Content-Type: text/plain; charset=utf-7\r\n\r\n+2AA-+2D3cqQ-",
     "utf-16": b"Content-Type: text/plain; charset=utf-16\r\n\r\n\xff\xfe\x00\xd8",
 }
