@@ -53,9 +53,10 @@ class Settings(FilterSettings, frozen=True, kw_only=True, forbid_unknown_fields=
     action: Annotated[
         AnyAct, Meta(description="What to do with a mail that carries one.", extra={"label": "Action"})
     ] = "refuse"
-    in_archives: Annotated[
-        bool, Meta(description="Look at the names inside archives too.", extra={"label": "Look into archives"})
-    ] = True
+    archives: Annotated[
+        Literal["look", "skip"],
+        Meta(description="Look at the names inside archives too, or skip them.", extra={"label": "Inside archives"}),
+    ] = "look"
     disguised: Annotated[
         AnyActOrOff,
         Meta(description="A program whose name does not say that it is one.", extra={"label": "Disguised programs"}),
@@ -156,7 +157,7 @@ def _named(files: Sequence[File], settings: Settings) -> Iterator[str]:
     for one in files:
         if true_end(one.name).endswith(ends):
             yield one.name
-        if settings.in_archives:
+        if settings.archives == "look":
             yield from (f"{member} in {one.name}" for member in one.members if true_end(member).endswith(ends))
 
 

@@ -152,7 +152,7 @@ FILES = [
     Case("a name turned round", carried("cod\u202efdp.exe"), {}, Action.REFUSE, "carries"),
     Case("full-width letters", carried("a.ｅｘｅ"), {}, Action.REFUSE, "carries"),
     Case("in an archive", ZIPPED, {}, Action.REFUSE, "inner.zip/run.EXE in papers.zip"),
-    Case("in an archive, not looked at", ZIPPED, {"in_archives": False}, Action.PASS),
+    Case("in an archive, not looked at", ZIPPED, {"archives": "skip"}, Action.PASS),
     Case("own kinds", carried("a.pdf"), {"extensions": ["pdf"]}, Action.REFUSE, "a.pdf"),
     Case("own kinds only", carried("a.exe"), {"extensions": ["pdf"]}, Action.PASS),
     Case("a kind of two parts", carried("a.tar.gz"), {"extensions": ["tar.gz"]}, Action.REFUSE, "a.tar.gz"),
@@ -247,7 +247,7 @@ def test_a_message_that_was_not_parsed_is_not_clean() -> None:
         (attachments.FILTER, {"extensions": [".exe"]}, "attachments.extensions[0]"),
         (attachments.FILTER, {"extensions": ["exe\n"]}, "attachments.extensions[0]"),
         (attachments.FILTER, {"when_unchecked": "clean"}, "attachments.when_unchecked"),
-        (attachments.FILTER, {"in_archives": "yes"}, "attachments.in_archives"),
+        (attachments.FILTER, {"archives": True}, "attachments.archives"),
     ],
 )
 def test_settings_that_are_refused(filter_: Any, settings: dict[str, Any], field: str) -> None:
