@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def self_signed(directory: Path, name: str = "hop.test") -> tuple[Path, Path]:
-    """(certificate, key) as PEM files, valid for a day."""
+def self_signed(directory: Path, name: str = "hop.test", *, days: int = 1) -> tuple[Path, Path]:
+    """(certificate, key) as PEM files, valid for some days; it expired a second ago when that is negative."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -22,7 +22,7 @@ def self_signed(directory: Path, name: str = "hop.test") -> tuple[Path, Path]:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(minutes=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_after(now + (datetime.timedelta(days=days) if days > 0 else datetime.timedelta(seconds=-1)))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .sign(key, hashes.SHA256())
     )

@@ -75,55 +75,116 @@ Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def scripted(script: Script) -> AsyncIterator[NextHop]:
+async def scripted(script: Script, host: str = "127.0.0.1") -> AsyncIterator[NextHop]:
     """A server that does whatever the script says with each connection."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await script(reader, writer)
-        writer.close()
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                await script(reader, writer)
+        finally:
+            writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, host, 0, limit=2**26)
     try:
-        yield NextHop("127.0.0.1", server.sockets[0].getsockname()[1])
+        yield NextHop(host, server.sockets[0].getsockname()[1])
     finally:
         server.close()
 
 
-def answers(**said: str | None) -> Script:
-    """A hop that answers each command by its verb (`dot` after the message, `greeting` first); None hangs up."""
-    table: dict[str, str | None] = {
-        "greeting": "220 hop",
-        "EHLO": "250 hop",
-        "MAIL": "250 ok",
-        "RCPT": "250 ok",
-        "DATA": "354 go",
-        "dot": "250 taken",
-        "QUIT": "221 bye",
-        **said,
-    }
+Said = str | bytes | None | list["str | bytes | None"]
+"""A reply without its line end; bytes go out as they are; "" says nothing; None hangs up; a list has one a time."""
 
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async def say(what: str) -> bool:
-            line = table.get(what, "500 what?")
-            if line is None:
+PIPELINING = "250-hop\r\n250 PIPELINING"
+
+
+class Talker:
+    """A hop that answers each command by its verb, and remembers what every connection said.
+
+    `greeting` comes first, `dot` after a message; with `tls` a 220 to STARTTLS is followed by the handshake.
+    Verbs it does not know get a 500.
+    """
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None, **said: Said) -> None:
+        self._tls = tls
+        self._table: dict[str, Said] = {
+            "greeting": "220 hop",
+            "EHLO": PIPELINING,
+            "RSET": "250 ok",
+            "MAIL": "250 ok",
+            "RCPT": "250 ok",
+            "DATA": "354 go",
+            "dot": "250 taken",
+            "QUIT": "221 bye",
+            "STARTTLS": "220 go",
+            **said,
+        }
+        self.connections: list[list[str]] = []
+        """The command lines of each connection; a message is one line, "(message)" or "(empty)"."""
+        self.messages: list[bytes] = []
+        """Every message that ended with its dot, stuffed as it came."""
+        self.writers: list[asyncio.StreamWriter] = []
+        self.ended = 0
+        """Connections that have ended."""
+
+    def say(self, what: str, said: Said) -> None:
+        """Say this from now on."""
+        self._table[what] = said
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard: list[str] = []
+        self.connections.append(heard)
+        self.writers.append(writer)
+        try:
+            if await self._say("greeting", writer):
+                while (line := await reader.readline()) and await self._obey(line, heard, reader, writer):
+                    pass
+        finally:
+            self.ended += 1
+
+    async def _obey(
+        self, line: bytes, heard: list[str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        heard.append(line.decode("latin-1").rstrip())
+        verb = heard[-1].split(" ")[0].upper()
+        said = self._next(verb)
+        if not await self._utter(said, writer):
+            return False
+        if verb == "DATA" and str(said).startswith("354"):
+            lines = [await reader.readline()]
+            while lines[-1] not in (b".\r\n", b""):
+                lines.append(await reader.readline())
+            if not lines[-1]:
                 return False
-            writer.write(line.encode() + b"\r\n")
+            message = b"".join(lines)
+            heard.append("(empty)" if message == b".\r\n" else "(message)")
+            self.messages.append(message)
+            return await self._say("dot", writer)
+        if verb == "STARTTLS" and self._tls and str(said).startswith("220"):
+            await writer.start_tls(self._tls)
+        return True
+
+    async def _say(self, what: str, writer: asyncio.StreamWriter) -> bool:
+        return await self._utter(self._next(what), writer)
+
+    async def _utter(self, said: "str | bytes | None", writer: asyncio.StreamWriter) -> bool:
+        if said is None:
+            return False
+        if said:
+            writer.write(said if isinstance(said, bytes) else said.encode() + b"\r\n")
             await writer.drain()
-            return True
+        return True
 
-        if not await say("greeting"):
-            return
-        while line := await reader.readline():
-            verb = line[:4].decode("latin-1").upper()
-            if not await say(verb):
-                return
-            if verb == "DATA" and (table["DATA"] or "").startswith("354"):
-                await reader.readuntil(b"\r\n.\r\n")
-                if not await say("dot"):
-                    return
+    def _next(self, what: str) -> "str | bytes | None":
+        said = self._table.get(what, "500 what?")
+        if isinstance(said, list):
+            return said.pop(0) if len(said) > 1 else said[0]
+        return said
 
-    return script
+
+def answers(**said: Said) -> Script:
+    """A hop that speaks step by step and answers each command by its verb, as `Talker` does."""
+    return Talker(**{"EHLO": "250 hop", **said})
 
 
 async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

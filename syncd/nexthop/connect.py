@@ -9,6 +9,7 @@ from itertools import chain, zip_longest
 from typing import NamedTuple
 
 from syncd.layers import NextHop, TlsMode
+from syncd.nexthop.answer import Refused
 from syncd.nexthop.connection import Broken, Connection, TimedOut, TlsFailed
 from syncd.nexthop.opening import Opening, Stage
 from syncd.nexthop.reply import Garbled
@@ -47,9 +48,9 @@ async def connect(route: Route, clock: Clock, verifying: ssl.SSLContext | None =
     opening = Opening(route.hostname, route.tls)
     try:
         return await _open(route, opening, clock, verifying)
-    except TlsFailed:
+    except TlsFailed as error:
         if route.tls != "opportunistic":
-            raise
+            raise Refused(451, "4.7.5", str(error)) from error
     return await _open(route, Opening(route.hostname, route.tls, tls=False), clock, verifying)
 
 

@@ -8,17 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from syncd.layers import NextHop
-from syncd.nexthop import Answer, Timeouts, clean, deliver, in_order
+from syncd.nexthop import Answer, clean, deliver, in_order
 from tests.certificates import server_context
 from tests.nexthops import Mailbox, answers, real, scripted, silent
-
-QUICK = Timeouts(connect_s=1, command_s=1, dot_s=1, total_s=5)
-MESSAGE = (b"Received: by us\r\n", b"Subject: x\r\n\r\n.leading dot\r\nbody\r\n")
-
-
-async def hand_over(*hops: NextHop, to: tuple[str, ...] = ("a@x.test",), **options: object) -> dict[str, Answer]:
-    settings = {"hostname": "mx1.test", "timeouts": QUICK, **options}
-    return await deliver(hops, "ann@sender.test", to, MESSAGE, **settings)  # type: ignore[arg-type]
+from tests.syncd.nexthop.sending import MESSAGE, QUICK, hand_over
 
 
 async def test_delivers_byte_for_byte() -> None:
