@@ -21,6 +21,9 @@ from mx.checks.text import Text, texts
 from mx.filter import Action, BadSetting, Filter, FilterSettings, Seen, Tools, Verdict
 from mx.filters.acts import AnyAct, Finding, Points, verdict
 
+SMALL_BYTES = 16 * 1024
+"""Words are found in so little text before a thread would have begun; a pattern can take longer."""
+
 Place = Literal["everywhere", "subject", "text", "attachment_name"]
 PLACES = {"subject": "the subject", "text": "the text", "attachment_name": "the name of an attachment"}
 
@@ -76,7 +79,9 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 async def look(seen: Seen, settings: Settings, tools: Tools) -> Facts:
-    """What is found first. In a thread: it takes milliseconds, and RE2 leaves the others running."""
+    """What is found first. What may take milliseconds runs in a thread, for RE2 leaves the others running."""
+    if len(seen.raw) <= SMALL_BYTES and not settings.patterns:
+        return search(seen, settings)
     return await asyncio.to_thread(search, seen, settings)
 
 

@@ -1,10 +1,11 @@
 """Allow and deny entries: the precedence table, what matches, and what a missing list does."""
 
+import ipaddress
 import itertools
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from control.store import names
@@ -132,6 +133,16 @@ def test_the_keys_are_few_and_each_stands_once() -> None:
     for sender, client_ip in itertools.product(("", "a@b", "a@" + ".".join("x" * 120)), ("192.0.2.7", "2001:db8::7")):
         keys = candidates(sender, client_ip)
         assert len(keys) == len(set(keys)) <= 129 + 121
+
+
+@given(st.ip_addresses() | st.integers(0, 2**49).map(ipaddress.IPv6Address))
+@example(ipaddress.ip_address("::1.2.3.4"))
+@example(ipaddress.ip_address("::ffff:0:1.2.3.4"))
+@example(ipaddress.ip_address("1:0:0:2::"))
+def test_networks_are_spelled_as_entries_are(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+    address = getattr(address, "ipv4_mapped", None) or address
+    for _, key in candidates("", str(address)):
+        assert names.match(f"{address}/{key.rpartition('/')[2]}") == key
 
 
 @given(st.text(max_size=80), st.ip_addresses())
