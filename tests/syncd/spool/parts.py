@@ -1,6 +1,8 @@
 """Spool processes of nodes and a receiver as the processes they are, with certificates of one installation."""
 
+import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ from syncd.layers import Member, canonical
 from syncd.published import element, sealed
 from syncd.spool.record import Kind, Outcome, RecipientResult, Record
 from tests.servers import free_port
-from tests.syncd.running import Program, until
+from tests.syncd.running import ROOT, Program, until
 
 ULID = "01JDGZ{:020d}"
 """Ids of records by a number; as long as real ones."""
@@ -101,9 +103,27 @@ def quarantine(installation: Installation, port: int | None = None) -> Quarantin
 class SpoolProcess(Program):
     """A node's spool process."""
 
+    logger: subprocess.Popen[bytes] | None = None
     directory: Path = field(default_factory=Path)
     node: config.Node | None = None
     metrics_port: int = 0
+
+    def start(self) -> None:
+        """Start it with its log behind a pipe, as under a supervisor: a process that cannot write files still logs."""
+        with self.log.open("ab") as log:
+            self.logger = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
+        pipe = self.logger.stdin
+        assert pipe
+        self.process = subprocess.Popen(self.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+        pipe.close()
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> int:
+        """End it, and wait for its last words."""
+        code = super().kill(number)
+        if self.logger:
+            self.logger.wait(20)
+            self.logger = None
+        return code
 
     @property
     def socket(self) -> str:
