@@ -28,8 +28,6 @@ class Part:
     command: tuple[str, ...]
     stop_signal: str = "TERM"
     stop_wait_s: int = 10
-    user: str = ""
-    """Run as this account; only where we are root."""
 
 
 def foundations(layout: Layout) -> list[Part]:
@@ -57,13 +55,9 @@ def node(place: NodePlace) -> list[Part]:
     config = str(place.config)
     memcached = ["-s", str(place.socket("memcached")), "-a", "0700", "-m", str(MEMCACHED_MB), "-U", "0", "-I", "1m"]
     cache_user = programs.user_for("memcache")
-    parts = [
-        Part(
-            f"{place.name}.memcached",
-            (programs.find("memcached"), *memcached),
-            user=cache_user.name if cache_user else "",
-        )
-    ]
+    if cache_user:  # it becomes that user itself, once its log is open
+        memcached += ["-u", cache_user.name]
+    parts = [Part(f"{place.name}.memcached", (programs.find("memcached"), *memcached))]
     for process in ("spool", "follow"):
         command = _ours("mx", process, config, place.port(f"{process}-metrics"))
         parts.append(Part(f"{place.name}.{process}", command, stop_wait_s=15))
@@ -127,7 +121,6 @@ def group_conf(layout: Layout, group: str, members: Iterable[Part]) -> str:
             "killasgroup = true",
             # The launcher starts parts in an order; what died is started again whatever this says.
             "autostart = false",
-            *([f"user = {part.user}"] if part.user else []),
             *_common(),
         ]
     return "\n".join([*lines, ""])
