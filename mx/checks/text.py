@@ -49,6 +49,8 @@ def texts(message: Message | None, raw: bytes) -> list[Text]:
         left -= len(cut)
         if cut:
             found.append(Text(where, cut))
+        if not left:
+            break
     return found
 
 

@@ -8,6 +8,7 @@ hears `550 5.7.1 Attachments of this kind are not accepted` or `550 5.6.0 The me
 
 import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import Annotated, Literal
 
 import msgspec
@@ -24,6 +25,8 @@ CLOSED_DEFECTS = frozenset(
     {"unreadable archive", "archive nested too deep", "archive with too many names", "archive too big to look into"}
 )
 ENCRYPTED_DEFECT = "encrypted archive"
+MOST_NAMES = 5000
+"""Names of a mail that are compared."""
 SHOWN = 10
 """Names that the evidence holds."""
 TEXT = "Attachments of this kind are not accepted"
@@ -35,6 +38,11 @@ DANGEROUS = (
     "wsf", "wsh", "xll",
 )  # fmt: skip
 """What Windows runs or mounts at a double click; the large providers refuse nearly the same."""
+
+_LOOKED_THROUGH = chain(range(0x3000), range(0xFE00, 0x10000), range(0xE0000, 0xE0100))
+"""Blocks that have such characters; going through all of Unicode takes 0.1 s at each start."""
+_NOT_SHOWN = {point: None for point in _LOOKED_THROUGH if unicodedata.category(chr(point)) in ("Cc", "Cf")}
+"""Control characters, and format characters such as direction marks."""
 
 Extension = Annotated[str, Meta(min_length=1, max_length=20, pattern=r"^[^\s./\\]+(\.[^\s./\\]+)*(?![\s\S])")]
 
@@ -81,37 +89,34 @@ class Settings(FilterSettings, frozen=True, kw_only=True, forbid_unknown_fields=
     points: Points = 8.0
 
 
-class File(msgspec.Struct, frozen=True):
-    """One attachment: its name, its kind by its first bytes, and the names inside it."""
-
-    name: str
-    magic: str = ""
-    members: tuple[str, ...] = ()
-
-
 class Facts(msgspec.Struct, frozen=True):
-    """What the mail carries; `unchecked` is "" or why nobody knows."""
+    """What the mail carries that the settings name; `unchecked` is "" or why nobody knows."""
 
-    files: tuple[File, ...] = ()
+    named: tuple[str, ...] = ()
+    disguised: tuple[str, ...] = ()
     is_encrypted: bool = False
     is_closed: bool = False
     unchecked: str = ""
 
 
 async def look(seen: Seen, settings: Settings, tools: Tools) -> Facts:
-    """What the mail carries."""
-    return of(seen.message)
+    """What the mail carries; names are compared here and not for each recipient, for there can be thousands."""
+    return of(seen.message, settings)
 
 
-def of(message: Message | None) -> Facts:
-    """What a message carries."""
+def of(message: Message | None, settings: Settings) -> Facts:
+    """What a message carries that the settings name. Of very many names the rest counts as closed."""
     if message is None or message.unchecked:
         return Facts(unchecked=message.unchecked if message else "it was not parsed")
-    files = tuple(_file(part) for part in message.parts if part.filename or part.magic or part.members)
+    names = list(islice(_names(message.parts, settings), MOST_NAMES + 1))
+    ends = tuple(f".{end.lower()}" for end in settings.extensions)
+    named = (shown for shown, name in names[:MOST_NAMES] if true_end(name).endswith(ends))
+    disguised = (part for part in message.parts if part.magic in PROGRAMS and not _says_so(part.filename))
     return Facts(
-        files,
+        tuple(named),
+        tuple(part.filename or f"a part without a name ({part.content_type})" for part in disguised),
         is_encrypted=ENCRYPTED_DEFECT in message.defects,
-        is_closed=bool(CLOSED_DEFECTS & set(message.defects)) or any(one.magic in CLOSED for one in files),
+        is_closed=_is_closed(message) or len(names) > MOST_NAMES,
     )
 
 
@@ -119,16 +124,14 @@ def judge(facts: Facts, settings: Settings) -> Verdict:
     """The strongest act over what was found."""
     if facts.unchecked:
         return _unchecked(facts.unchecked, settings)
-    named = list(_named(facts.files, settings))
-    disguised = [one.name for one in facts.files if one.magic in PROGRAMS and not _says_so(one.name)]
     checks = (
-        (bool(named), settings.action, f"The mail carries {_list(named)}"),
-        (bool(disguised), settings.disguised, f"A program is disguised as {_list(disguised)}"),
+        (bool(facts.named), settings.action, f"The mail carries {_list(facts.named)}"),
+        (bool(facts.disguised), settings.disguised, f"A program is disguised as {_list(facts.disguised)}"),
         (facts.is_encrypted, settings.encrypted, "An archive is encrypted"),
         (facts.is_closed, settings.closed, "An archive cannot be looked into"),
     )
     found = [Finding(act, reason, TEXT, settings.points) for yes, act, reason in checks if yes]
-    evidence = {"files": named[:SHOWN], "disguised": disguised[:SHOWN]}
+    evidence = {"files": list(facts.named[:SHOWN]), "disguised": list(facts.disguised[:SHOWN])}
     return verdict(found, **(evidence if found else {}))
 
 
@@ -137,8 +140,8 @@ def true_end(name: str) -> str:
 
     Windows drops dots and spaces at the end; direction marks make "exe" be shown as part of another end.
     """
-    shown = "".join(each for each in name if unicodedata.category(each) not in ("Cc", "Cf"))
-    return unicodedata.normalize("NFKC", shown).lower().rstrip(". ")
+    shown = name if name.isascii() and name.isprintable() else unicodedata.normalize("NFKC", name.translate(_NOT_SHOWN))
+    return shown.lower().rstrip(". ")
 
 
 def _unchecked(why: str, settings: Settings) -> Verdict:
@@ -148,17 +151,17 @@ def _unchecked(why: str, settings: Settings) -> Verdict:
     return verdict([Finding(settings.when_unchecked, reason, "The message cannot be read", enhanced="5.6.0")])
 
 
-def _file(part: Part) -> File:
-    return File(part.filename or f"a part without a name ({part.content_type})", part.magic, part.members)
-
-
-def _named(files: Sequence[File], settings: Settings) -> Iterator[str]:
-    ends = tuple(f".{end.lower()}" for end in settings.extensions)
-    for one in files:
-        if true_end(one.name).endswith(ends):
-            yield one.name
+def _names(parts: Sequence[Part], settings: Settings) -> Iterator[tuple[str, str]]:
+    """Names as they are shown, and by themselves."""
+    for part in parts:
+        if part.filename:
+            yield part.filename, part.filename
         if settings.archives == "look":
-            yield from (f"{member} in {one.name}" for member in one.members if true_end(member).endswith(ends))
+            yield from ((f"{member} in {part.filename}", member) for member in part.members)
+
+
+def _is_closed(message: Message) -> bool:
+    return bool(CLOSED_DEFECTS & set(message.defects)) or any(part.magic in CLOSED for part in message.parts)
 
 
 def _says_so(name: str) -> bool:

@@ -9,7 +9,6 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from mx.checks.text import texts
 from mx.filter import Filter, FilterSettings, Seen, Tools, Verdict
 from mx.filters.acts import AnyAct, Finding, Points, verdict
 
@@ -26,7 +25,9 @@ class Settings(FilterSettings, frozen=True, kw_only=True, forbid_unknown_fields=
 
 async def look(seen: Seen, settings: Settings, tools: Tools) -> bool:
     """Whether the string is there."""
-    return GTUBE.encode() in seen.raw or any(GTUBE in each.text for each in texts(seen.message, seen.raw))
+    return GTUBE.encode() in seen.raw or any(
+        GTUBE in part.text for part in (seen.message.parts if seen.message else ())
+    )
 
 
 def judge(facts: bool, settings: Settings) -> Verdict:

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from mx.filter import Action, Part
+from mx.filter import Action, Message, Part
 from mx.filters import attachments, gtube, headers, loop, size
-from mx.filters.attachments import Facts, File
 from tests.mx.filters.tables import NOW, Case, complaint, hold_to, message, seen, settings_of, tools
 
 LOOPS = [
@@ -139,13 +138,18 @@ async def test_gtube_is_found_however_it_is_encoded(encoding: str, kind: str) ->
     assert not await gtube.look(seen(b"Subject: x\r\n\r\nx\r\n"), settings_of(gtube.FILTER, {}), tools())
 
 
-def carried(*names: str, **more: Any) -> Facts:
-    return Facts(tuple(File(name) for name in names), **more)
+def carried(*names: str, **more: Any) -> Message:
+    return message(parts=tuple(Part("application/octet-stream", name) for name in names), **more)
 
 
-ZIPPED = Facts((File("papers.zip", "zip", ("a.txt", "inner.zip/run.EXE")),))
+def one(name: str, magic: str, *members: str) -> Message:
+    return message(parts=(Part("image/jpeg", name, magic=magic, members=members),))
+
+
+DEFAULTS = settings_of(attachments.FILTER, {})
+ZIPPED = one("papers.zip", "zip", "a.txt", "inner.zip/run.EXE")
 FILES = [
-    Case("nothing", Facts(), {}, Action.PASS),
+    Case("nothing", message(), {}, Action.PASS),
     Case("harmless", carried("a.pdf", "b.jpg", "exe"), {}, Action.PASS),
     Case("a program", carried("a.pdf", "Invoice.pdf.EXE"), {}, Action.REFUSE, "carries Invoice.pdf.EXE"),
     Case("dots and spaces behind", carried("a.exe. ."), {}, Action.REFUSE, "carries a.exe"),
@@ -158,23 +162,38 @@ FILES = [
     Case("a kind of two parts", carried("a.tar.gz"), {"extensions": ["tar.gz"]}, Action.REFUSE, "a.tar.gz"),
     Case("no kinds", carried("a.exe"), {"extensions": []}, Action.PASS),
     Case("tagged", carried("a.exe"), {"action": "tag"}, Action.TAG, "a.exe"),
-    Case("disguised", Facts((File("cat.jpg", "pe"),)), {}, Action.REFUSE, "disguised as cat.jpg"),
-    Case("disguised, left alone", Facts((File("cat.jpg", "pe"),)), {"disguised": "off"}, Action.PASS),
-    Case("a program that says so", Facts((File("a.exe", "pe"),)), {"extensions": []}, Action.PASS),
-    Case("encrypted", carried("a.zip", is_encrypted=True), {}, Action.PASS),
-    Case("encrypted, held", carried("a.zip", is_encrypted=True), {"encrypted": "hold"}, Action.HOLD, "is encrypted"),
-    Case("closed", carried("a.rar", is_closed=True), {"closed": "score"}, Action.SCORE, "cannot be looked into"),
+    Case("disguised", one("cat.jpg", "pe"), {}, Action.REFUSE, "disguised as cat.jpg"),
+    Case("disguised, left alone", one("cat.jpg", "pe"), {"disguised": "off"}, Action.PASS),
+    Case("a program that says so", one("a.exe", "pe"), {"extensions": []}, Action.PASS),
+    Case("encrypted", carried("a.zip", defects=("encrypted archive",)), {}, Action.PASS),
+    Case(
+        "encrypted, held",
+        carried("a.zip", defects=("encrypted archive",)),
+        {"encrypted": "hold"},
+        Action.HOLD,
+        "is encrypted",
+    ),
+    Case(
+        "closed",
+        carried("a.rar", defects=("unreadable archive",)),
+        {"closed": "score"},
+        Action.SCORE,
+        "cannot be looked into",
+    ),
     Case("many", carried(*(f"{n}.exe" for n in range(9))), {}, Action.REFUSE, "2.exe and 6 more"),
-    Case("unreadable", Facts(unchecked="late"), {}, Action.HOLD, "could not be taken apart: late"),
-    Case("unreadable, passed", Facts(unchecked="late"), {"when_unchecked": "pass"}, Action.UNSURE, "late"),
-    Case("unreadable, deferred", Facts(unchecked="late"), {"when_unchecked": "defer"}, Action.DEFER, "late"),
-    Case("unreadable, refused", Facts(unchecked="late"), {"when_unchecked": "refuse"}, Action.REFUSE, "", "550 5.6.0"),
+    Case("unreadable", message(unchecked="late"), {}, Action.HOLD, "could not be taken apart: late"),
+    Case("unreadable, passed", message(unchecked="late"), {"when_unchecked": "pass"}, Action.UNSURE, "late"),
+    Case("unreadable, deferred", message(unchecked="late"), {"when_unchecked": "defer"}, Action.DEFER, "late"),
+    Case(
+        "unreadable, refused", message(unchecked="late"), {"when_unchecked": "refuse"}, Action.REFUSE, "", "550 5.6.0"
+    ),
 ]
 
 
 @pytest.mark.parametrize("case", FILES, ids=lambda case: case.name)
 def test_attachments(case: Case) -> None:
-    hold_to(attachments.FILTER, case)
+    facts = attachments.of(case.facts, settings_of(attachments.FILTER, case.settings))
+    hold_to(attachments.FILTER, case._replace(facts=facts))
 
 
 def zipped(**members: bytes) -> bytes:
@@ -204,7 +223,7 @@ async def test_attachments_of_real_mail(name: str, content: bytes, says: str) ->
     mail["From"] = "ann@sender.test"
     mail.set_content("see the file")
     mail.add_attachment(content, maintype="application", subtype="octet-stream", filename=name)
-    facts = await attachments.look(seen(mail.as_bytes().replace(b"\n", b"\r\n")), None, tools())  # type: ignore[arg-type]
+    facts = await attachments.look(seen(mail.as_bytes().replace(b"\n", b"\r\n")), DEFAULTS, tools())
     verdict = attachments.judge(facts, settings_of(attachments.FILTER, {}))
     assert says in verdict.reason
     assert (verdict.action is Action.PASS) is (says == "")
@@ -212,27 +231,24 @@ async def test_attachments_of_real_mail(name: str, content: bytes, says: str) ->
 
 async def test_a_program_without_a_name_is_disguised() -> None:
     raw = b"Content-Transfer-Encoding: base64\r\nContent-Type: image/png\r\n\r\n" + base64.b64encode(PROGRAM) + b"\r\n"
-    facts = await attachments.look(seen(raw), None, tools())  # type: ignore[arg-type]
+    facts = await attachments.look(seen(raw), DEFAULTS, tools())
     assert "disguised" in attachments.judge(facts, settings_of(attachments.FILTER, {})).reason
 
 
-@pytest.mark.parametrize(
-    ("changed", "facts"),
-    [
-        ({"unchecked": "late"}, Facts(unchecked="late")),
-        ({"defects": ("encrypted archive",)}, Facts(is_encrypted=True)),
-        ({"defects": ("unreadable archive",)}, Facts(is_closed=True)),
-        ({"parts": (Part("a/b", "x.rar", magic="rar"),)}, Facts((File("x.rar", "rar"),), is_closed=True)),
-        ({"parts": (Part("text/plain", text="x"),)}, Facts()),
-    ],
-    ids=str,
-)
-def test_facts_of_attachments(changed: dict[str, Any], facts: Facts) -> None:
-    assert attachments.of(message(**changed)) == facts
+@pytest.mark.parametrize("magic", ["rar", "7z", "cab"])
+def test_an_archive_of_another_kind_is_closed(magic: str) -> None:
+    assert attachments.of(one("x", magic), DEFAULTS).is_closed
+
+
+def test_of_very_many_names_the_rest_is_closed_and_not_clean() -> None:
+    full = one("x.zip", "zip", *("a.txt" for _ in range(attachments.MOST_NAMES - 1)))
+    assert not attachments.of(full, DEFAULTS).is_closed
+    more = message(parts=(*full.parts, Part("a/b", "last.exe")))
+    assert attachments.of(more, DEFAULTS) == attachments.Facts(is_closed=True)
 
 
 def test_a_message_that_was_not_parsed_is_not_clean() -> None:
-    assert attachments.of(None).unchecked
+    assert attachments.of(None, DEFAULTS).unchecked
 
 
 @pytest.mark.parametrize(
