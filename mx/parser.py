@@ -5,19 +5,13 @@ header fields, and the next one gets a new process. `unchecked` never means clea
 """
 
 import asyncio
-import os
-import signal
-import sys
 import time
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from types import TracebackType
-
-import msgspec
 
 from monitoring import log
 from monitoring.metrics import mx as metrics
 from mx.checks import mime_text
-from mx.checks.mime_frames import LENGTH, READY, TIRED
+from mx.checks.mime_process import Broken, ParserProcess
 from mx.filter import Message
 
 CHILDREN = 2
@@ -26,18 +20,11 @@ BUDGET_S = 3.0
 """Of one message, on the wall clock; ordinary mail takes milliseconds."""
 WAIT_S = 10.0
 """For a free process. All that wait behind hostile mail get their turn in order, or go unchecked."""
-START_S = 10.0
 IDLE_S = 30.0
-ANSWER_BYTES = 64 * 1024 * 1024
 HEADER_BYTES = 64 * 1024
 """How much of a message is read for its header fields here, where the event loop waits for it."""
 
 _log = log.get(__name__)
-_decode = msgspec.msgpack.Decoder(Message).decode
-
-
-class _Broken(Exception):
-    """The process gave no usable answer; the text says why."""
 
 
 class Parser:
@@ -49,8 +36,8 @@ class Parser:
     def __init__(self, *, children: int = CHILDREN, budget_s: float = BUDGET_S, wait_s: float = WAIT_S) -> None:
         self._turns = asyncio.Semaphore(children)
         self._budget_s, self._wait_s = budget_s, wait_s
-        self._idle: list[_Child] = []
-        self._running: set[_Child] = set()
+        self._idle: list[ParserProcess] = []
+        self._running: set[ParserProcess] = set()
         self._endings: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -85,7 +72,7 @@ class Parser:
             self._turns.release()
 
     async def _parsed(self, raw: bytes) -> Message:
-        child: _Child | None = None
+        child: ParserProcess | None = None
         began = time.perf_counter()
         try:
             child = await self._child()
@@ -97,23 +84,23 @@ class Parser:
             return _counted(raw, message)
         except TimeoutError:
             return _unchecked(raw, "late", f"it takes longer than {self._budget_s:g} s to take apart")
-        except _Broken as error:
+        except Broken as error:
             return _unchecked(raw, "broken", str(error))
         finally:
             metrics.parser_seconds.observe(time.perf_counter() - began)
             if child:
                 await self._end(child)
 
-    async def _child(self) -> "_Child":
-        """The process that rested last, a new one where none does. Raises _Broken."""
+    async def _child(self) -> ParserProcess:
+        """The process that rested last, a new one where none does. Raises Broken."""
         while self._idle:
             child = self._idle.pop()
             if child.is_alive:
                 return child
             await self._end(child)
         if self._is_closed:
-            raise _Broken("the worker is ending")
-        child = await _Child.start()
+            raise Broken("the worker is ending")
+        child = await ParserProcess.start()
         self._running.add(child)
         metrics.parser_children.set(len(self._running))
         try:
@@ -123,12 +110,12 @@ class Parser:
             raise
         return child
 
-    async def _end(self, child: "_Child") -> None:
+    async def _end(self, child: ParserProcess) -> None:
         self._running.discard(child)
         metrics.parser_children.set(len(self._running))
         await child.kill()
 
-    def _rest(self, child: "_Child") -> None:
+    def _rest(self, child: ParserProcess) -> None:
         child.rested_at = time.monotonic()
         self._idle.append(child)
         self._watch_idle()
@@ -147,81 +134,6 @@ class Parser:
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
         self._watch_idle()
-
-
-class _Child:
-    """One process, and the frames to and from it."""
-
-    def __init__(self, process: Process) -> None:
-        assert process.stdin
-        assert process.stdout
-        self._process, self._sink, self._source = process, process.stdin, process.stdout
-        self.rested_at = 0.0
-
-    @classmethod
-    async def start(cls) -> "_Child":
-        """A new process, not yet ready. Raises _Broken."""
-        try:
-            return cls(
-                await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "mx.checks.mime_child", str(os.getpid())),
-                    stdin=PIPE,
-                    stdout=PIPE,
-                    stderr=DEVNULL,
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
-                    start_new_session=True,  # a signal to the worker's group is the worker's to answer
-                )
-            )
-        except OSError as error:
-            raise _Broken(f"no parser could be started: {error.strerror}") from error
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def is_alive(self) -> bool:
-        return self._process.returncode is None and not self._source.at_eof()
-
-    async def ready(self) -> None:
-        """Return once it takes messages. Raises _Broken."""
-        try:
-            async with asyncio.timeout(START_S):
-                state, _ = await self._frame()
-        except TimeoutError as error:
-            raise _Broken(f"a parser did not start within {START_S:g} s") from error
-        if state != READY:
-            raise _Broken("a parser did not start as it should")
-
-    async def parse(self, raw: bytes) -> tuple[Message, bool]:
-        """The message, and whether this was the process's last one. Raises _Broken."""
-        try:
-            self._sink.write(LENGTH.pack(len(raw)))
-            self._sink.write(raw)
-            await self._sink.drain()
-            state, body = await self._frame()
-            return _decode(body), state == TIRED
-        except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
-            raise _Broken(f"the parser broke on it: {type(error).__name__}") from error
-
-    async def kill(self) -> None:
-        """End it at once and wait until it is gone."""
-        self._sink.close()
-        try:
-            self._process.send_signal(signal.SIGKILL)
-        except ProcessLookupError:
-            _log.debug("parser_was_gone", pid=self.pid)
-        await self._process.wait()
-
-    async def _frame(self) -> tuple[bytes, bytes]:
-        try:
-            (size,) = LENGTH.unpack(await self._source.readexactly(LENGTH.size))
-            if not 0 < size <= ANSWER_BYTES:
-                raise _Broken("the parser gave no answer but rubbish")
-            frame = await self._source.readexactly(size)
-        except asyncio.IncompleteReadError as error:
-            raise _Broken("the parser died of it") from error
-        return frame[:1], frame[1:]
 
 
 def _counted(raw: bytes, message: Message) -> Message:

@@ -105,6 +105,18 @@ async def test_a_frozen_process_is_given_up_within_the_budget() -> None:
         assert (await parser.parse(PLAIN)).unchecked == ""
 
 
+async def test_a_message_that_takes_too_long_holds_nobody_up_for_ever() -> None:
+    """Encoded words in the header of a part cost a reader quadratic time: seconds for these 900 KB."""
+    words = b"=?utf-8?q?=C3=A4?= " * 50_000
+    slow = b"Subject: slow\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nX: " + words + b"\r\n\r\nx"
+    async with Parser(children=1, budget_s=0.5) as parser:
+        await parser.parse(PLAIN)
+        hostile, ordinary = await asyncio.gather(parser.parse(slow), parser.parse(PLAIN))
+    assert "longer than 0.5 s" in hostile.unchecked
+    assert hostile.header("subject") == ("slow",)
+    assert ordinary.unchecked == ""
+
+
 async def test_a_process_that_died_at_rest_costs_one_message_at_most(parser: Parser) -> None:
     await parser.parse(PLAIN)
     (pid,) = parser.pids

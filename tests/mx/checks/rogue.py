@@ -81,10 +81,10 @@ def silent(query: dns.message.Message, transport: str) -> list[bytes]:
 
 def truncated(query: dns.message.Message, transport: str) -> list[bytes]:
     """Answers over TCP only."""
-    reply = right(query, "192.0.2.1")
-    if transport == "udp":
-        reply.answer.clear()
-        reply.flags |= dns.flags.TC
+    if transport == "tcp":
+        return [right(query, "192.0.2.1").to_wire()]
+    reply = right(query)
+    reply.flags |= dns.flags.TC
     return [reply.to_wire()]
 
 

@@ -10,7 +10,7 @@ from dns.message import Message
 
 from monitoring.metrics import mx as metrics
 from mx.checks import dns as checked
-from mx.checks import dns_servers
+from mx.checks import dns_servers, dns_wire
 from mx.checks.dns import DnsResolver
 from mx.filter import DnsUnsure
 from tests.mx.checks.rogue import (
@@ -226,7 +226,7 @@ async def test_answers_are_bounded_in_number_and_bytes(rogue: Make) -> None:
 
     server = await rogue(many(500))
     resolver = DnsResolver((server.address,))
-    assert len(await resolver.a("x.test")) == checked.MAX_RECORDS
+    assert len(await resolver.a("x.test")) == dns_wire.MAX_RECORDS
     server.behaviour = many(3000)
     with pytest.raises(DnsUnsure, match="failed"):
         await resolver.a("y.test")
@@ -238,6 +238,29 @@ async def test_a_bad_answer_over_tcp_is_unsure(rogue: Make, over_tcp: list[bytes
     server = await rogue(lambda query, transport: over_tcp if transport == "tcp" else truncated(query, transport))
     with pytest.raises(DnsUnsure):
         await DnsResolver((server.address,)).a("x.test")
+
+
+async def test_every_byte_of_an_answer_may_be_wrong(rogue: Make) -> None:
+    """Invariant: values or DnsUnsure, whatever the reply holds."""
+    damage = [(at, value) for at in range(90) for value in (0, 0x3F, 0xC0, 0xFF)]
+    remaining = iter(damage * 2)
+
+    def damaged(query: Message, transport: str) -> list[bytes]:
+        if transport == "udp":
+            return truncated(query, transport)
+        wire = bytearray(right(query, "10 a.y.test.", "20 y.test.").to_wire())
+        at, value = next(remaining)
+        wire[at % len(wire)] = value
+        return [bytes(wire)]
+
+    server = await rogue(damaged)
+    outcomes = set()
+    for _ in damage:
+        try:
+            outcomes.add(type(await DnsResolver((server.address,)).mx("x.test")))
+        except DnsUnsure:
+            outcomes.add(DnsUnsure)
+    assert outcomes == {tuple, DnsUnsure}
 
 
 async def test_closing_ends_what_is_on_its_way(rogue: Make) -> None:
