@@ -100,7 +100,7 @@ async def _reach(route: Route, clock: Clock) -> Connection:
 async def _addresses(route: Route, until: float) -> list[Address]:
     """Addresses as the system orders them (RFC 6724), the two families in turn: one that leads nowhere costs little."""
     for family in (socket.AF_INET, socket.AF_INET6):
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             socket.inet_pton(family, route.host)
             return [(family, route.host)]
     loop = asyncio.get_running_loop()
@@ -109,7 +109,7 @@ async def _addresses(route: Route, until: float) -> list[Address]:
             found = await loop.getaddrinfo(route.host, route.port, type=socket.SOCK_STREAM)
     except TimeoutError as error:
         raise TimedOut(f"{route.host} is not resolved in time") from error
-    except (OSError, UnicodeError) as error:  # UnicodeError: a label that is empty or too long
+    except (OSError, ValueError) as error:  # ValueError: a label that is empty or too long, a NUL
         raise Broken(f"{route.host} is not resolved: {error}") from error
     known = list(dict.fromkeys((int(family), str(address[0])) for family, _, _, _, address in found))
     first = [one for one in known if one[0] == known[0][0]]
