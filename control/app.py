@@ -6,6 +6,7 @@ from typing import Any
 
 from quart import Quart, current_app
 
+from control.quarantine.packs import Packs
 from control.receipts import Receipts
 from syncd.config import Control
 
@@ -25,7 +26,7 @@ class Services:
     settings: Control
     pool: Any
     receipts: Receipts
-    packs: Any = None
+    packs: Packs | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 

@@ -1,6 +1,7 @@
 """Packs on a real disk and in a real object store: exact bytes back, damage told, torn tails cut, one writer."""
 
 import asyncio
+import errno
 import os
 import resource
 import subprocess
@@ -232,6 +233,24 @@ def test_an_error_in_a_batch_undoes_all_of_it(place: Packs, writer: PackWriter) 
     assert path.stat().st_size == kept.size
     (next_one,) = put(writer, MAIL)
     assert next_one.offset == kept.size
+
+
+async def test_a_pack_that_could_not_be_synced_is_never_written_to_again(
+    place: Packs, writer: PackWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failed sync the kernel has forgotten the error: a later sync that succeeds may lie."""
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    (kept,) = put(writer, MAIL)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            put(writer, b"lost")
+    (after,) = put(writer, b"after")
+    assert after.pack != kept.pack
+    assert [await read(place, each) for each in (kept, after)] == [MAIL, b"after"]
 
 
 FULL_DISK = """
