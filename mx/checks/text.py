@@ -15,6 +15,7 @@ from mx.filter import Message, Part
 
 MOST_CHARS = 200_000
 """Text of one mail that is looked at, over all of its places; what follows is not searched."""
+PIECE_CHARS = 4096
 MOST_NAMES = 200
 """Attachment names that are looked at."""
 
@@ -54,10 +55,21 @@ def texts(message: Message | None, raw: bytes) -> list[Text]:
     return found
 
 
-def plain(text: str) -> str:
-    """Text in composed form, without the characters that nobody sees, and fit for UTF-8."""
-    whole = text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-    return whole if whole.isascii() else unicodedata.normalize("NFKC", whole.translate(_INVISIBLE))
+def plain(text: str, most_chars: int = MOST_CHARS) -> str:
+    """Text in composed form, without the characters that nobody sees, and fit for UTF-8.
+
+    Made in pieces, because one character can become eighteen.
+    """
+    if text.isascii():
+        return text[:most_chars]
+    made, length = [], 0
+    for start in range(0, len(text), PIECE_CHARS):
+        piece = text[start : start + PIECE_CHARS].encode("utf-8", "replace").decode("utf-8").translate(_INVISIBLE)
+        made.append(unicodedata.normalize("NFKC", piece))
+        length += len(made[-1])
+        if length >= most_chars:
+            break
+    return "".join(made)[:most_chars]
 
 
 def stripped(source: str) -> str:

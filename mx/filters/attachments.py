@@ -25,7 +25,9 @@ CLOSED_DEFECTS = frozenset(
     {"unreadable archive", "archive nested too deep", "archive with too many names", "archive too big to look into"}
 )
 ENCRYPTED_DEFECT = "encrypted archive"
-MOST_NAMES = 5000
+END_CHARS = 64
+"""Of a name that are compared; an extension has at most 20."""
+MOST_NAMES = 2000
 """Names of a mail that are compared."""
 SHOWN = 10
 """Names that the evidence holds."""
@@ -140,8 +142,9 @@ def true_end(name: str) -> str:
 
     Windows drops dots and spaces at the end; direction marks make "exe" be shown as part of another end.
     """
-    shown = name if name.isascii() and name.isprintable() else unicodedata.normalize("NFKC", name.translate(_NOT_SHOWN))
-    return shown.lower().rstrip(". ")
+    if not (name.isascii() and name.isprintable()):
+        name = unicodedata.normalize("NFKC", name.translate(_NOT_SHOWN).rstrip(". ")[-END_CHARS:])
+    return name.lower().rstrip(". ")
 
 
 def _unchecked(why: str, settings: Settings) -> Verdict:

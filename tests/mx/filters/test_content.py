@@ -201,8 +201,10 @@ async def test_of_a_message_that_was_not_parsed_the_subject_is_searched() -> Non
     assert (found.where, found.unchecked) == ("subject", "late")
 
 
-def test_no_more_than_the_bound_is_searched() -> None:
-    parts = tuple(Part("text/plain", text="x" * 150_000) for _ in range(3))
+@pytest.mark.parametrize("character", ["x", "é", "ﷺ"])
+def test_no_more_than_the_bound_is_searched(character: str) -> None:
+    """The last one is eighteen characters in composed form."""
+    parts = tuple(Part("text/plain", text=character * 150_000) for _ in range(3))
     assert sum(len(each.text) for each in text.texts(message(parts=parts), b"")) == text.MOST_CHARS
 
 
