@@ -135,11 +135,16 @@ class Authority:
 
 
 def write_private(path: str | Path, content: bytes) -> None:
-    """Write a file that only its owner may read, from its first byte on."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    """Write a file that only its owner may read, from its first byte on; whoever reads it sees it whole or not at all."""
+    draft = Path(f"{path}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         os.fchmod(descriptor, 0o600)
         file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    os.replace(draft, path)
 
 
 def _builder(

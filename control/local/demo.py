@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from email.message import EmailMessage
+from email.policy import SMTP
 from functools import partial
 from typing import Any, TypeVar
 
@@ -119,7 +120,7 @@ class Demo:
             client.ehlo()
             client.mail("ann@sender.test")
             client.rcpt(self._recipient)
-            code, text = client.data(mail.as_bytes())
+            code, text = client.data(mail.as_bytes(policy=SMTP))
         return code, text.decode(errors="replace")
 
     def _in_mailbox(self, mark: str) -> str:

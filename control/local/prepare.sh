@@ -17,11 +17,12 @@ have_postgres() { have postgres || compgen -G '/usr/lib/postgresql/*/bin/postgre
 
 # program:package; a package is wanted when its program cannot be found.
 wanted_packages() {
+  if [ $# -gt 0 ]; then perl -MNet::SSLeay -e1 2>/dev/null || echo libnet-ssleay-perl; fi  # swaks --tls
   have python3 || echo python3
   python3 -c 'import ensurepip, venv' 2>/dev/null || have uv || echo python3-venv
   have_postgres || echo postgresql
   local pair
-  for pair in etcd:etcd-server memcached:memcached prometheus:prometheus knotd:knot "$@"; do
+  for pair in etcd:etcd-server memcached:memcached prometheus:prometheus knotd:knot swaks:swaks "$@"; do
     have "${pair%%:*}" || echo "${pair#*:}"
   done
 }
@@ -105,7 +106,7 @@ make_venv() {
 }
 
 extra=()
-if [ "${1:-}" = --tests ]; then extra=(swaks:swaks chromium:chromium); fi
+if [ "${1:-}" = --tests ]; then extra=(chromium:chromium); fi
 mapfile -t missing < <(wanted_packages "${extra[@]}")
 if [ ${#missing[@]} -gt 0 ]; then install_packages; fi
 make_venv

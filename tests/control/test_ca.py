@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from control.ca import RECEIVER, Authority, BadRequest, make_key, make_request, node_uri
+from control.ca import RECEIVER, Authority, BadRequest, make_key, make_request, node_uri, write_private
 
 
 def _names(pem: bytes) -> x509.SubjectAlternativeName:
@@ -115,3 +115,15 @@ def test_keys_are_for_their_owner_only_and_an_authority_survives_the_disk(tmp_pa
     assert stat.S_IMODE((tmp_path / "ca.key").stat().st_mode) == 0o600
     again = Authority.load(tmp_path / "ca.pem", tmp_path / "ca.key")
     assert again.cert_pem == authority.cert_pem
+
+
+def test_a_secret_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A reader that opened the file before sees what was there, to its end; none ever sees an empty one."""
+    path = tmp_path / "secret"
+    write_private(path, b"first")
+    with path.open("rb") as reader:
+        write_private(path, b"the second, longer")
+        assert reader.read() == b"first"
+    assert path.read_bytes() == b"the second, longer"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == ["secret"]
