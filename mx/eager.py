@@ -5,18 +5,20 @@ task, so `asyncio.timeout` and `TaskGroup` may only be used behind one.
 """
 
 from collections.abc import Coroutine, Generator
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
 
 
-class _Rest:
+class _Rest(Generic[T]):
     """What is left of a coroutine that waits for something."""
 
     __slots__ = ("_waits_for", "_work")
 
-    def __init__(self, work: Coroutine[Any, Any, None], waits_for: object) -> None:
+    def __init__(self, work: Coroutine[Any, Any, T], waits_for: object) -> None:
         self._work, self._waits_for = work, waits_for
 
-    def __await__(self) -> Generator[Any, Any, None]:
+    def __await__(self) -> Generator[Any, Any, T]:
         waits_for = self._waits_for
         try:
             while True:
@@ -26,10 +28,20 @@ class _Rest:
                     waits_for = self._work.throw(error)
                 else:
                     waits_for = self._work.send(None)
-        except StopIteration:
-            return
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
 
-async def rest_of(work: Coroutine[Any, Any, None], waits_for: object) -> None:
+async def rest_of(work: Coroutine[Any, Any, T], waits_for: object) -> T:
     """The rest of a coroutine whose first `send(None)` gave `waits_for`, for `create_task`. Cancelling reaches it."""
-    await _Rest(work, waits_for)
+    return await _Rest(work, waits_for)
+
+
+def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that never waits. Raises RuntimeError for one that does, and whatever it raises."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    work.close()
+    raise RuntimeError(f"{work!r} waits")

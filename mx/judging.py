@@ -55,14 +55,16 @@ async def decide_early(services: Services, looks: Looks, addressee: Addressee, s
 
 async def decide_all(services: Services, looks: Looks, addressees: Sequence[Addressee], seen: Seen) -> None:
     """Set every recipient's decision; `seen` holds the message. All looks run at once."""
-    for addressee in addressees:
-        looks.start(addressee.policy, shown_to(addressee, seen), upto=Stage.MESSAGE)
-    for addressee in addressees:
-        policy = addressee.policy
-        judged = await _judge_all(services.filters, looks, policy, shown_to(addressee, seen))
+    shown = [shown_to(addressee, seen) for addressee in addressees]
+    for addressee, what in zip(addressees, shown, strict=True):
+        looks.start(addressee.policy, what, upto=Stage.MESSAGE)
+    for addressee, what in zip(addressees, shown, strict=True):
+        judged = await _judge_all(services.filters, looks, addressee.policy, what)
         for one in judged:
             _verdicts(one.filter.name, one.mode, one.verdict.action.value).inc()
-        addressee.decision = decide(judged, policy.sections["scoring"], local_part=addressee.mailbox.local_part)
+        addressee.decision = decide(
+            judged, addressee.policy.sections["scoring"], local_part=addressee.mailbox.local_part
+        )
 
 
 def checks(addressees: Sequence[Addressee]) -> tuple[str, ...]:

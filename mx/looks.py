@@ -1,17 +1,22 @@
 """Runs the looks of filters: each once per session for equal settings, under its deadline, unsure on any error.
 
 A look whose facts do not depend on the recipient gets no recipient to see. Its facts are shared by
-everybody under the same policy and, up to the HELO stage, by the transactions of a connection.
+everybody under the same policy and, up to the HELO stage, by the transactions of a connection. A look
+that cannot wait is done at once; only one that may wait gets a task and needs its deadline.
 """
 
 import asyncio
+import dis
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from monitoring import log
 from monitoring.metrics import mx as metrics
+from mx.eager import at_once
 from mx.filter import Filter, Seen, Stage, Tools
 from mx.services import KnownPolicy, Services
 
@@ -35,21 +40,28 @@ class Looks:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._by_name = {filter_.name: filter_ for filter_ in services.filters}
+        self._done: dict[_Key, tuple[Stage, Facts]] = {}
         self._tasks: dict[_Key, tuple[Stage, asyncio.Task[Facts]]] = {}
+        self._shown: tuple[Seen, Seen] | None = None
+        """What was last shown, with its recipient and without: made once for all filters."""
 
     def start(self, policy: KnownPolicy, seen: Seen, *, upto: Stage) -> None:
         """Begin every look that this policy wants and whose stage is complete; `seen` names the recipient."""
         for filter_ in self._services.filters:
             if filter_.stage <= upto and policy.sections[filter_.name].mode != "off":
-                self._task(filter_, policy, seen)
+                self._begin(filter_, policy, seen)
 
     async def facts(self, filter_: Filter, policy: KnownPolicy, seen: Seen) -> Facts:
         """The facts of one filter, looked at now if they were not yet."""
-        return await asyncio.shield(self._task(filter_, policy, seen))
+        key = self._begin(filter_, policy, seen)
+        done = self._done.get(key)
+        return done[1] if done else await asyncio.shield(self._tasks[key][1])
 
     def forget(self, since: Stage) -> None:
         """Drop what depends on this stage or a later one: at HELO, and when a transaction ends."""
+        self._shown = None
+        for key in [key for key, (stage, _) in self._done.items() if stage >= since]:
+            del self._done[key]
         for key, (stage, task) in list(self._tasks.items()):
             if stage >= since:
                 task.cancel()
@@ -59,31 +71,53 @@ class Looks:
         """End all looks; the connection is gone."""
         self.forget(Stage.CONNECT)
 
-    def _task(self, filter_: Filter, policy: KnownPolicy, seen: Seen) -> asyncio.Task[Facts]:
+    def _begin(self, filter_: Filter, policy: KnownPolicy, seen: Seen) -> _Key:
         key = (filter_.name, policy.hash, seen.recipient if filter_.per_recipient else seen.domain)
-        if key not in self._tasks:
-            task = asyncio.create_task(self._look(filter_, policy, seen), name=f"look {filter_.name}")
-            self._tasks[key] = (filter_.stage, task)
-        return self._tasks[key][1]
+        if key in self._done or key in self._tasks:
+            return key
+        shown = seen if filter_.per_recipient else self._without_recipient(seen)
+        look = _look(filter_, shown, policy.sections[filter_.name], self._tools(policy, seen))
+        if _may_wait(filter_.look):
+            self._tasks[key] = (filter_.stage, asyncio.create_task(look, name=f"look {filter_.name}"))
+        else:
+            self._done[key] = (filter_.stage, at_once(look))
+        return key
 
-    async def _look(self, filter_: Filter, policy: KnownPolicy, seen: Seen) -> Facts:
-        began = time.perf_counter()
-        settings = policy.sections[filter_.name]
-        shown = seen if filter_.per_recipient else replace(seen, recipient="")
-        try:
-            async with asyncio.timeout(filter_.deadline_s):
-                value = await filter_.look(shown, settings, self._tools(policy, seen))
-            failed = ""
-        except Exception as error:  # noqa: BLE001 - a wall: no filter may stop the mail (promise 3)
-            value, failed = None, f"{type(error).__name__}: {error}"[:200]
-            metrics.filter_unsure.labels(filter_.name).inc()
-            _log.warning("look_failed", filter=filter_.name, id=seen.id, error=failed)
-        took_s = time.perf_counter() - began
-        _seconds(filter_.name).observe(took_s)
-        return Facts(value, took_s * 1000, failed)
+    def _without_recipient(self, seen: Seen) -> Seen:
+        if self._shown is None or self._shown[0] is not seen:
+            self._shown = (seen, replace(seen, recipient=""))
+        return self._shown[1]
 
     def _tools(self, policy: KnownPolicy, seen: Seen) -> Tools:
         async def facts_of(name: str) -> Any:
-            return (await self.facts(self._by_name[name], policy, seen)).value
+            return (await self.facts(_by_name(self._services.filters)[name], policy, seen)).value
 
         return Tools(self._services.resolver, policy.lists, time.time(), facts_of)
+
+
+async def _look(filter_: Filter, seen: Seen, settings: Any, tools: Tools) -> Facts:
+    began = time.perf_counter()
+    failed = ""
+    try:
+        async with asyncio.timeout(filter_.deadline_s) if _may_wait(filter_.look) else nullcontext():
+            value = await filter_.look(seen, settings, tools)
+    except Exception as error:  # noqa: BLE001 - a wall: no filter may stop the mail (promise 3)
+        value, failed = None, f"{type(error).__name__}: {error}"[:200]
+        metrics.filter_unsure.labels(filter_.name).inc()
+        _log.warning("look_failed", filter=filter_.name, id=seen.id, error=failed)
+    took_s = time.perf_counter() - began
+    _seconds(filter_.name).observe(took_s)
+    return Facts(value, took_s * 1000, failed)
+
+
+@cache
+def _may_wait(look: Callable[..., object]) -> bool:
+    """Whether a look has an `await` at all. One without is never run to a first wait by trial: a time-out that it
+    began there would cancel whoever had started it."""
+    code = getattr(look, "__code__", None)
+    return code is None or any(each.opname == "GET_AWAITABLE" for each in dis.get_instructions(code))
+
+
+@lru_cache(maxsize=8)
+def _by_name(filters: tuple[Filter, ...]) -> dict[str, Filter]:
+    return {filter_.name: filter_ for filter_ in filters}

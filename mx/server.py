@@ -39,7 +39,7 @@ class Server(Stream):
 
     __slots__ = ()
     verbs: ClassVar[dict[bytes, Method]]
-    """The `smtp_*` methods by verb: looked up once a class, not at every connection. No AUTH: we authenticate nobody."""
+    """The `smtp_*` methods by verb, looked up once a class. No AUTH: an MX authenticates nobody."""
 
     async def _obey(self, line: bytes) -> None:
         self.session.heard(line)
@@ -138,6 +138,7 @@ class Server(Stream):
             return self._blame(replies.NEEDS_SMTPUTF8)
         self.envelope.smtp_utf8, self.envelope.eight_bit = wanted.smtputf8, wanted.eight_bit
         self.envelope.declared_size = wanted.size
+        self.session.turn_page()
         hook = self.event_handler.handle_MAIL
         return await self.push(await hook(self, self.session, self.envelope, sender, rest.decode("latin-1").split()))
 

@@ -16,7 +16,7 @@ from syncd.nexthop import Answer, clean
 from syncd.spool.record import Outcome
 
 DIALOGUE_LINES = 80
-"""How many of the latest lines of a session a record shows."""
+"""How many of the latest lines a record shows of a session's opening and of its own transaction, each."""
 
 
 class Connection(Session):
@@ -32,7 +32,8 @@ class Connection(Session):
         self.errors = 0
         self.commands = 0
         """Commands since the last mail."""
-        self._dialogue: list[tuple[float, str, bytes]] = []
+        self._opening: list[Line] = []
+        self._dialogue: list[Line] = self._opening
 
     def heard(self, line: bytes) -> None:
         """Note a line of the client."""
@@ -42,18 +43,35 @@ class Connection(Session):
         """Note what we said: whole lines with their CRLF."""
         self._note("S", lines)
 
+    def turn_page(self) -> None:
+        """The line noted last begins a transaction; what was said in an earlier one is not told of this one."""
+        self._dialogue = [self._dialogue.pop()]
+
+    def dialogue(self) -> tuple[tuple[float, str, str], ...]:
+        """The opening of the session and its latest lines, printable and bounded, for a record."""
+        later = self._dialogue if self._dialogue is not self._opening else []
+        return (*_shown(self._opening), *_shown(later))
+
     def _note(self, who: str, line: bytes) -> None:
         if len(self._dialogue) == 2 * DIALOGUE_LINES:
             del self._dialogue[:DIALOGUE_LINES]
         self._dialogue.append((time.monotonic() - self.began, who, line))
 
-    def dialogue(self) -> tuple[tuple[float, str, str], ...]:
-        """The latest lines, printable and bounded, for a record."""
-        return tuple(
-            (round(at, 3), who, clean(line.decode("latin-1")))
-            for at, who, lines in self._dialogue[-DIALOGUE_LINES:]
-            for line in (lines.removesuffix(b"\r\n").split(b"\r\n") if who == "S" else (lines,))
-        )[-DIALOGUE_LINES:]
+
+Line = tuple[float, str, bytes]
+
+
+def _shown(noted: list[Line]) -> list[tuple[float, str, str]]:
+    return [
+        (round(at, 3), who, _one_line(line))
+        for at, who, lines in noted[-DIALOGUE_LINES:]
+        for line in (lines.removesuffix(b"\r\n").split(b"\r\n") if who == "S" else (lines,))
+    ][-DIALOGUE_LINES:]
+
+
+def _one_line(line: bytes) -> str:
+    text = line.decode("latin-1")
+    return text if len(line) < 200 and text.isascii() and text.isprintable() else clean(text)
 
 
 @dataclass(slots=True)
