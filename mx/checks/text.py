@@ -27,8 +27,8 @@ _INLINE = frozenset({
     "a", "abbr", "b", "big", "code", "em", "font", "i", "ins", "label", "mark", "q", "s", "small", "span",
     "strike", "strong", "sub", "sup", "tt", "u", "wbr",
 })  # fmt: skip
-_SILENT = frozenset(("script", "style", "title", "template"))
-"""Elements whose content nobody reads."""
+_SILENT = {name: re.compile(f"</{name}", re.IGNORECASE | re.ASCII) for name in ("script", "style", "title", "template")}
+"""Elements whose content nobody reads, and how they end."""
 
 
 class Text(NamedTuple):
@@ -75,12 +75,12 @@ def plain(text: str, most_chars: int = MOST_CHARS) -> str:
 def stripped(source: str) -> str:
     """What an HTML source shows as text: a tag that ends a word becomes a space, one inside a word nothing."""
     shown: list[str] = []
-    at, lowered = 0, source.lower()
+    at = 0
     while (start := source.find("<", at)) >= 0:
         shown.append(source[at:start])
         tag = _TAG.match(source, start + 1)
         name = tag[1].lower() if tag else ""
-        at = _after(lowered, start, name)
+        at = _after(source, start, name)
         if at < 0:
             break
         shown.append("<" if at == start + 1 else "" if name in _INLINE or source.startswith("<!--", start) else " ")
@@ -89,16 +89,16 @@ def stripped(source: str) -> str:
     return html.unescape("".join(shown))
 
 
-def _after(lowered: str, start: int, name: str) -> int:
+def _after(source: str, start: int, name: str) -> int:
     """Where the markup that begins at `start` is over; -1 when nothing behind it is shown."""
-    if lowered.startswith("<!--", start):
-        return _behind(lowered, "-->", start + 4)
-    if not name and lowered[start + 1 : start + 2] not in ("!", "?", "/"):
+    if source.startswith("<!--", start):
+        return _behind(source, "-->", start + 4)
+    if not name and source[start + 1 : start + 2] not in ("!", "?", "/"):
         return start + 1
-    if name in _SILENT and lowered[start + 1] != "/":
-        close = lowered.find(f"</{name}", start)
-        return -1 if close < 0 else _behind(lowered, ">", close)
-    return _behind(lowered, ">", start)
+    if name in _SILENT and source[start + 1] != "/":
+        close = _SILENT[name].search(source, start)
+        return _behind(source, ">", close.start()) if close else -1
+    return _behind(source, ">", start)
 
 
 def _behind(text: str, mark: str, start: int) -> int:

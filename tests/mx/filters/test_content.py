@@ -137,6 +137,7 @@ HTML = [
     ("1 < 2 &amp; 3 &gt; 2", "1 < 2 & 3 > 2"),
     ("&#99;asino", "casino"),
     ("x <a href='y", "x "),
+    ("İİİİ<b>x</b><STYLE>y</STYLE>z", "İİİİx z"),
     ("<script>casino", ""),
     ("<", "<"),
     ("", ""),
