@@ -10,7 +10,7 @@ from syncd.spool.record import Kind
 
 def within(records: dict[int, Kept], positions: Positions) -> list[Kept]:
     """The records at these positions, however long the ranges are that somebody tells us."""
-    if len(positions) < len(records):
+    if positions.count < len(records):
         return [records[position] for position in positions if position in records]
     return [kept for position, kept in records.items() if position in positions]
 

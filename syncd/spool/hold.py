@@ -76,7 +76,7 @@ class HeldStream:
     def release(self, positions: Positions) -> list[Kept]:
         """Forget these; returns those that were held."""
         records = self.journal.records
-        wanted = positions if len(positions) < len(records) else [each for each in records if each in positions]
+        wanted = positions if positions.count < len(records) else [each for each in records if each in positions]
         gone = [(position, records[position]) for position in wanted if position in records]
         for position, _ in gone:
             self.journal.release(position)

@@ -178,12 +178,15 @@ class Journal:
         self._task = None
         if not task.cancelled() and (error := task.exception()):
             raise error
-        if self._pending:
+        if self._has_work():  # it came between the last look and the end
             self._wake()
+
+    def _has_work(self) -> bool:
+        return bool(self._pending or self._garbage or self._is_closing or self._is_idle_and_big())
 
     async def _work(self) -> None:
         """Do what there is to do with files, one thing after another. The journal owns this task; `close` awaits it."""
-        while self._pending or self._garbage or self._is_closing or self._is_idle_and_big():
+        while self._has_work():
             if self._pending:
                 await self._commit(self._next_batch())
             if self._is_idle_and_big() or (self._is_closing and not self._pending):
@@ -197,7 +200,7 @@ class Journal:
         began = time.perf_counter()
         self._is_committing = True
         try:
-            places = await asyncio.to_thread(self._writer.write, [each.entry for each in batch])
+            places = await asyncio.to_thread(self._write, [each.entry for each in batch])
         except OSError as error:
             self._fail(batch, f"the journal's disk: {error.strerror or error}")
             return
@@ -207,6 +210,16 @@ class Journal:
         metrics.spool_fsync_records.observe(len(batch))
         for pending, place in zip(batch, places, strict=True):
             self._written(pending, place)
+
+    def _write(self, entries: list[Entry]) -> list[Place]:
+        """Blocks. Raises OSError, but not before it has made what room it can."""
+        try:
+            return self._writer.write(entries)
+        except OSError:
+            if not self._garbage:
+                raise
+            self._unlink()
+            return self._writer.write(entries)
 
     def _written(self, pending: _Pending, place: Place) -> None:
         here = self._segments.setdefault(place[0], _Segment())
@@ -291,7 +304,7 @@ class Journal:
         try:
             while self._garbage:
                 path_of(self.directory, self._garbage.pop()).unlink(missing_ok=True)
-            if not self._segments and self.directory.is_dir():
+            if not self._segments and not self._is_committing and self.directory.is_dir():
                 self.directory.rmdir()
         except OSError as error:  # what stays is found at the next start, and released again
             _log.error("segment_not_deleted", error=str(error))

@@ -68,7 +68,9 @@ class Positions:
         for first, last in self.ranges():
             yield from range(first, last + 1)
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many they are; perhaps more than `len` can say, for a peer may name any range."""
         return sum(last - first + 1 for first, last in self.ranges())
 
     def __bool__(self) -> bool:

@@ -66,8 +66,7 @@ class Writer:
             return self._try(entries)
         except OSError as error:
             _log.error("segment_set_aside", segment=str(path_of(self._directory, self.active)), error=str(error))
-            self._leave_failed()
-            return self._try(entries)
+        return self._try(entries)
 
     def close(self) -> None:
         """End the active segment; what is in it is on disk already."""
@@ -83,24 +82,30 @@ class Writer:
             made = segment.entry(self._seed, what, item, content)
             parts += made
             at += sum(map(len, made))
-        _write(self._file, parts)
-        os.fdatasync(self._file)
+        try:
+            _write(self._file, parts)
+            os.fdatasync(self._file)
+        except OSError:
+            self._leave()
+            raise
         self.size_bytes = at
         if at >= self._segment_bytes:
             self.close()
         return places
 
-    def _leave_failed(self) -> None:
-        """Cut what the failed write may have left, as far as the disk lets us, and write there no more.
+    def _leave(self) -> None:
+        """Cut what a failed write may have left, as far as the disk lets us, and never write into that file again.
 
         What cannot be cut is found at the next start: unfinished, or whole and then only a repeat.
         """
-        if not self.active:
-            return
+        path = path_of(self._directory, self.active)
         try:
-            os.ftruncate(self._file, self.size_bytes)
+            if self.size_bytes == len(segment.head(self._stream)):
+                path.unlink()
+            else:
+                os.ftruncate(self._file, self.size_bytes)
         except OSError as error:
-            _log.error("segment_not_cut", error=str(error))
+            _log.error("segment_not_cut", segment=str(path), error=str(error))
         self.close()
 
 
