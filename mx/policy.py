@@ -31,6 +31,12 @@ REMEMBERED = 1000
 UNKNOWN_S = 15 * 60
 """How long an unknown recipient is remembered."""
 
+NONE_UNKNOWN_S = 2.0
+"""How long a domain without remembered unknown recipients is not asked about again: a look into memcached takes as
+long as the rest of a recipient's judgement, and a recipient that another worker has just learned of costs a relay."""
+ASKED = 10_000
+"""Such domains in memory."""
+
 _log = log.get(__name__)
 _ENTRY_LAYERS = ("system", "account", "domain")
 
@@ -138,6 +144,8 @@ class Policies:
         self._memcache = Memcache(node.memcached_socket)
         self._accounts = snapshot.Accounts()
         self._resolved: OrderedDict[str, _Resolved] = OrderedDict()
+        self._none_unknown: dict[str, float] = {}
+        """Domains without remembered unknown recipients, and until when that is believed."""
 
     def __enter__(self) -> Self:
         return self
@@ -175,13 +183,25 @@ class Policies:
 
     def remember_unknown(self, domain: str, local_part: str) -> None:
         """Remember for the whole node that the next hop does not know a recipient."""
-        if name := self._unknown(domain, local_part):
-            self._memcache.set(name, domain, b"1", ttl_s=UNKNOWN_S)
+        for name in (self._unknown(domain, local_part), self._unknown(domain)):
+            if name:
+                self._memcache.set(name, domain, b"1", ttl_s=UNKNOWN_S)
+        self._none_unknown.pop(domain, None)
 
     def is_remembered_unknown(self, domain: str, local_part: str) -> bool:
         """Whether the next hop did not know it within `UNKNOWN_S`, and the domain was not changed since."""
-        name = self._unknown(domain, local_part)
-        return bool(name) and self._memcache.get(name, domain)[0] is Answer.HIT
+        now = time.monotonic()
+        if self._none_unknown.get(domain, 0.0) > now:
+            return False
+        names = (self._unknown(domain), self._unknown(domain, local_part))
+        if not all(names):
+            return False
+        if self._memcache.get(names[0], domain)[0] is not Answer.HIT:
+            if len(self._none_unknown) >= ASKED:
+                self._none_unknown.clear()
+            self._none_unknown[domain] = now + NONE_UNKNOWN_S
+            return False
+        return self._memcache.get(names[1], domain)[0] is Answer.HIT
 
     def _find(self, view: View, domain: str) -> Policy | Absent:
         status = view.status()
@@ -233,8 +253,11 @@ class Policies:
         self._memcache.set(place.name, place.domain, snapshot.encode(found))
         return found
 
-    def _unknown(self, domain: str, local_part: str) -> str:
-        """Name of a remembered recipient; it changes with the domain's layer. "" when the domain is not known."""
+    def _unknown(self, domain: str, local_part: str = "") -> str:
+        """Name of a remembered recipient, or of there being any; it changes with the domain's layer.
+
+        "" when the domain is not known.
+        """
         try:
             with self._reader.reading() as view:
                 place = snapshot.place(view, domain, self._accounts)
