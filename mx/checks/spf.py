@@ -1,6 +1,6 @@
 """Whether a client may send for a domain: the check_host() function of SPF (RFC 7208) on the node's resolver.
 
-Record and macro grammar are in `spf_record` and `spf_macro`; here they are evaluated. Only TXT is
+Grammar is in `spf_record` and `spf_macro`, the macros' values in `spf_values`; here they are evaluated. Only TXT is
 asked (section 3.1). Every look-up goes through the resolver, which brings deadline and cache.
 """
 
@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from mx.checks import spf_macro, spf_record
+from mx.checks import spf_macro, spf_record, spf_values
 from mx.checks.spf_macro import MacroString, SpfSyntaxError
 from mx.checks.spf_record import Directive, SpfRecord
+from mx.checks.spf_values import Asked
 from mx.filter import DnsUnsure, Resolver
 
 MAX_LOOKUPS = 10
@@ -20,10 +21,8 @@ MAX_VOID = 2
 """Terms whose question has no answer (section 4.6.4)."""
 MAX_HOSTS = 10
 """Hosts of an MX, names of an address (section 4.6.4)."""
-LABEL_CHARS = 63
 
 Result = Literal["none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"]
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 T = TypeVar("T")
 
 
@@ -32,8 +31,8 @@ class Spf:
     """What SPF says of a client. A result is a fact, never a decision.
 
     `mechanism` is the directive that matched as it stands in the record, or why there is an error; ""
-    where none matched. `explanation` is the domain owner's own text (exp=), at most 1,000 ASCII characters
-    from a stranger, set for "fail" only. `lookups` counts the terms that asked DNS.
+    where none matched. `explanation` is the domain owner's own text (exp=), at most 1,000 printable ASCII
+    characters from a stranger, set for "fail" only. `lookups` counts the terms that asked DNS.
     """
 
     result: Result
@@ -54,46 +53,12 @@ async def check(
     """
     identity: Literal["mailfrom", "helo"] = "mailfrom" if sender else "helo"
     local_part, _, domain = (sender or f"postmaster@{helo}").rpartition("@")
-    domain = _a_label(domain)
-    asked = _Asked(client(client_ip), local_part or "postmaster", domain, helo, receiver, int(now))
+    domain = spf_values.a_label(domain)
+    asked = Asked(spf_values.client(client_ip), local_part or "postmaster", domain, helo, receiver, int(now))
     evaluation = _Evaluation(resolver, asked)
     end = await evaluation.end(domain)
     said = await evaluation.explained(end)
     return Spf(end.result, domain, identity, end.mechanism, said, evaluation.lookups)
-
-
-def client(text: str) -> Address:
-    """The client's address; an IPv4 address mapped into IPv6 is that IPv4 address (section 5). Raises ValueError."""
-    address = ipaddress.ip_address(text.partition("%")[0])
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What is checked: the inputs of section 4.1 and what the macros need."""
-
-    client: Address
-    local_part: str
-    domain: str
-    helo: str
-    receiver: str
-    now: int
-
-    def value(self, letter: str, domain: str, validated: str) -> str:
-        """The value of a macro letter (section 7.2) while `domain` is evaluated."""
-        return {
-            "s": f"{self.local_part}@{self.domain}",
-            "l": self.local_part,
-            "o": self.domain,
-            "d": domain,
-            "i": _dotted(self.client),
-            "p": validated,
-            "v": "in-addr" if self.client.version == 4 else "ip6",
-            "h": self.helo,
-            "c": str(self.client),
-            "r": self.receiver,
-            "t": str(self.now),
-        }[letter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +78,7 @@ class _Permanent(Exception):
 class _Evaluation:
     """One check; counts what it asks across includes and redirects."""
 
-    def __init__(self, resolver: Resolver, asked: _Asked) -> None:
+    def __init__(self, resolver: Resolver, asked: Asked) -> None:
         self._resolver, self._asked = resolver, asked
         self._client = asked.client
         self._validated: tuple[str, ...] | None = None
@@ -141,7 +106,7 @@ class _Evaluation:
             said = spf_macro.expand(tokens, await self._values(tokens, end.domain))
         except (DnsUnsure, SpfSyntaxError, UnicodeDecodeError):
             return ""  # section 6.2: then the result stands without one
-        return said[: spf_macro.EXPLANATION_CHARS] if said.isascii() else ""
+        return said[: spf_macro.EXPLANATION_CHARS] if said.isascii() and said.isprintable() else ""
 
     async def _host(self, domain: str) -> _End:
         """check_host() of section 4. Raises _Permanent, SpfSyntaxError, DnsUnsure."""
@@ -160,7 +125,7 @@ class _Evaluation:
         return end
 
     async def _record(self, domain: str) -> SpfRecord | None:
-        if not _is_domain(domain):
+        if not spf_values.is_domain(domain):
             return None
         raw = spf_record.select(await self._resolver.txt(domain))
         return None if raw is None else spf_record.parse(raw)
@@ -179,7 +144,7 @@ class _Evaluation:
             return bool(self._answered(await self._resolver.a(target)))
         if mechanism == "ptr":
             self._answered(await self._pointers())
-            return any(_is_below(name, target) for name in await self._names())
+            return any(spf_values.is_below(name, target) for name in await self._names())
         bits = directive.bits4 if self._client.version == 4 else directive.bits6
         if mechanism == "a":
             return self._within(self._answered(await self._addresses(target)), bits)
@@ -247,40 +212,7 @@ class _Evaluation:
     async def _values(self, tokens: MacroString, domain: str) -> Callable[[str], str]:
         """The values of the macros in `tokens`; the client's names are asked only for those that want `p`."""
         names = await self._names() if "p" in spf_macro.letters_in(tokens) else ()
-        below = [name for name in names if _is_below(name, domain)]
+        below = [name for name in names if spf_values.is_below(name, domain)]
         same = [name for name in below if name.lower() == domain.lower()]
         validated = next(iter((*same, *below, *names)), "unknown")
         return lambda letter: self._asked.value(letter, domain, validated)
-
-
-def _is_domain(name: str) -> bool:
-    """Whether DNS can hold it and it has a dot in it (section 4.3)."""
-    labels = name.split(".")
-    return (
-        name.isascii()
-        and len(labels) > 1
-        and len(name) <= spf_macro.NAME_CHARS
-        and all(0 < len(one) <= LABEL_CHARS for one in labels)
-    )
-
-
-def _is_below(name: str, domain: str) -> bool:
-    """Whether a name is the domain or one under it."""
-    name, domain = name.lower(), domain.lower().removesuffix(".")
-    return name == domain or name.endswith(f".{domain}")
-
-
-def _dotted(address: Address) -> str:
-    """The macro i: dotted quad, or dotted nibbles (section 7.2)."""
-    return str(address) if address.version == 4 else ".".join(f"{int(address):032X}")
-
-
-def _a_label(domain: str) -> str:
-    """A domain in its ASCII form without a final dot; as it is where it has none, and then it has no record."""
-    domain = domain.removesuffix(".")
-    if domain.isascii():
-        return domain
-    try:
-        return domain.encode("idna").decode()
-    except UnicodeError:
-        return domain

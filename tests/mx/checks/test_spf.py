@@ -123,6 +123,7 @@ async def test_an_explanation_is_bounded_ascii_and_only_for_a_failure() -> None:
     soft = {**zone, "x.test": [{"TXT": "v=spf1 ~all exp=e.test"}]}
     assert (await said(soft)).explanation == ""
     assert (await said({**zone, "e.test": [{"TXT": "%{l}"}]}, "\u00e4@x.test")).explanation == ""
+    assert (await said({**zone, "e.test": [{"TXT": "%{h}"}]}, helo="a\nb")).explanation == ""
     assert (await said({**zone, "e.test": ["TIMEOUT"]})).result == "fail"
 
 
