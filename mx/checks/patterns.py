@@ -47,6 +47,8 @@ def compiled(pattern: str) -> Any:
     program = _compile(pattern, max_mem=MEMORY_BYTES)
     if program.programsize > PROGRAM_SIZE:
         raise BadPattern("its repetitions make it too large")
+    if program.search(""):
+        raise BadPattern("fits nothing at all, so it would be found in every mail")
     return program
 
 

@@ -114,7 +114,7 @@ def typed_or_default(name: str, document: dict[str, Any]) -> Any:
 def test_any_session_and_any_settings_give_a_verdict(name: str) -> None:
     filter_ = BY_NAME[name]
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
     @given(documents(filter_.settings), sessions(), RAW, DNS)
     def check(document: dict[str, Any], session: dict[str, Any], raw: bytes, records: list[Any]) -> None:
         typed = typed_or_default(name, document)
@@ -151,6 +151,12 @@ def test_every_filter_is_declared_whole(name: str) -> None:
 def test_at_first_nothing_but_lists_and_loops_is_judged() -> None:
     typed = decode({})
     assert [name for name in NAMES if typed[name].mode == "on"] == ["sender_list", "loop"]
+
+
+@pytest.mark.parametrize("tag", ["[x]\n", "[x]\r", "ä", "", "\x00"])
+def test_a_tag_that_would_break_the_header_is_refused(tag: str) -> None:
+    with pytest.raises(SettingsError, match=r"scoring\.tag"):
+        decode({"scoring": {"tag": tag}})
 
 
 def _corpus(name: str) -> list[bytes]:
