@@ -9,7 +9,7 @@ from msgspec import Meta
 from control.api.operation import Answer, Asked, operation
 from control.api.problems import refused
 from control.api.quarantine import Text, Time, moment
-from control.quarantine import tracking
+from control.quarantine import later, tracking
 from syncd.spool.record import Judgement
 
 
@@ -17,7 +17,9 @@ class Search(msgspec.Struct, frozen=True):
     """What to look for; everything that is given has to fit."""
 
     domain: Text = ""
-    q: Annotated[str, Meta(max_length=500, description="Words of the subject or the addresses.")] = ""
+    q: Annotated[
+        str, Meta(max_length=500, description="Pieces of the subject, the addresses or the Message-ID; or an id.")
+    ] = ""
     sender: Text = ""
     recipient: Text = ""
     outcome: Annotated[
@@ -79,6 +81,12 @@ class Message(msgspec.Struct, frozen=True):
     size: int = 0
 
 
+class Pushed(msgspec.Struct, frozen=True):
+    """How many of its recipients' mails were waiting."""
+
+    pushed: int
+
+
 @operation("GET", "/messages", summary="What became of mail", answers={200: Page}, query=Search)
 async def search_messages(asked: Asked) -> Answer:
     """Newest first, a row a recipient."""
@@ -108,6 +116,15 @@ async def get_message(asked: Asked) -> Answer:
     if found is None:
         raise refused(404, "there is no such mail")
     return Answer(_shown(found, Message))
+
+
+@operation("POST", "/messages/{message}/retry", summary="Try its waiting mail now", answers={202: Pushed})
+async def retry_message(asked: Asked) -> Answer:
+    """Mail that was kept for a server that was down is tried at once instead of in its time."""
+    pushed = await later.push(asked.pool, asked.viewer, asked.path["message"])
+    if not pushed and await tracking.find(asked.pool, asked.viewer, asked.path["message"]) is None:
+        raise refused(404, "there is no such mail")
+    return Answer(Pushed(pushed), 202)
 
 
 def _shown(found: Any, kind: type[Any]) -> Any:

@@ -19,6 +19,7 @@ TITLES = {
     406: "Not acceptable",
     408: "The request came too slowly",
     409: "In conflict with what is there",
+    410: "Gone",
     413: "Too large",
     415: "Unsupported media type",
     422: "The request holds a value that cannot be taken",

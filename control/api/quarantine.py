@@ -1,6 +1,5 @@
 """`/quarantine` and `/jobs`: refused and held mail, found, read, delivered."""
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -9,13 +8,15 @@ from msgspec import Meta
 
 from control.api.operation import Answer, Asked, operation
 from control.api.problems import refused
-from control.quarantine import items, release, safeview, search
-from syncd.spool.record import Judgement, Record
+from control.quarantine import items, release, search, viewing
+from control.quarantine.items import Kept
+from control.quarantine.packs import BodyAway, BodyLost
+from syncd.spool.record import Judgement
 
-PARSE_WITHIN_S = 10.0
 SAFE_CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 """For mail shown by a browser that came here by itself: no script, no network, an origin of its own."""
 
+WORDS = "Words of subject, addresses and file names, or an id; beg* for a beginning, quotes for a phrase, - for not."
 Text = Annotated[str, Meta(max_length=500)]
 Time = Annotated[str, Meta(max_length=40, description="RFC 3339, or a day, in UTC where no zone is named.")]
 
@@ -24,7 +25,7 @@ class Search(msgspec.Struct, frozen=True):
     """What to look for; everything that is given has to fit."""
 
     domain: Text = ""
-    q: Annotated[str, Meta(max_length=500, description="Words of subject, addresses or text.")] = ""
+    q: Annotated[str, Meta(max_length=500, description=WORDS)] = ""
     sender: Text = ""
     recipient: Text = ""
     reason: Annotated[str, Meta(max_length=100, description="A filter's name, score or next_hop.")] = ""
@@ -74,14 +75,18 @@ class Detail(Item, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to deliver it: `allow_sender` lets this sender's mail through from now on."""
+    """How to deliver it: `allow_sender` lets this sender's mail through from now on.
+
+    A mail that was delivered, or may have been, is delivered once more only if `again` names the job that did it.
+    """
 
     allow_sender: bool = False
     train: bool = False
+    again: Annotated[str, Meta(max_length=40)] = ""
 
 
 class Queued(msgspec.Struct, frozen=True):
-    """The job that does it; asked again while it is open, the same one."""
+    """The job that does it; asked again, the same one, unless that failed."""
 
     job: str
 
@@ -136,7 +141,7 @@ async def get_raw(asked: Asked) -> Answer:
 @operation("GET", "/quarantine/{item}/html", summary="Its safe view", answers={200: "text/html; charset=utf-8"})
 async def get_html(asked: Asked) -> Answer:
     """Sanitised, without remote content; to be framed with `sandbox`."""
-    view = await asyncio.wait_for(asyncio.to_thread(safeview.render, await _raw(asked)), PARSE_WITHIN_S)
+    view = await viewing.safe(await _raw(asked))
     headers = {"Content-Security-Policy": SAFE_CSP, "X-Content-Type-Options": "nosniff"}
     return Answer(view.html.encode(), headers=headers)
 
@@ -146,10 +151,8 @@ async def get_html(asked: Asked) -> Answer:
 )
 async def release_item(asked: Asked) -> Answer:
     """To its recipient alone; once, however often it is asked."""
-    await _found(asked)
-    options = {"allow_sender": asked.body.allow_sender, "train": asked.body.train}
-    job = await release.request(asked.pool, asked.viewer, asked.path["item"], options)
-    return Answer(Queued(str(job)), 202, {"Location": f"/api/v1/jobs/{job}"})
+    job = await release.request(asked.pool, asked.viewer, asked.path["item"], msgspec.structs.asdict(asked.body))
+    return Answer(Queued(job), 202, {"Location": f"/api/v1/jobs/{job}"})
 
 
 @operation("GET", "/jobs/{job}", summary="How a job is", answers={200: Job})
@@ -173,7 +176,7 @@ def moment(text: str, field: str) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-async def _found(asked: Asked) -> Any:
+async def _found(asked: Asked) -> Kept:
     found = await items.get(asked.pool, asked.viewer, asked.path["item"])
     if found is None:
         raise refused(404, "there is no such mail")
@@ -181,20 +184,27 @@ async def _found(asked: Asked) -> Any:
 
 
 async def _raw(asked: Asked) -> bytes:
-    body = await items.raw(asked.pool, asked.services.packs, asked.viewer, asked.path["item"])
+    try:
+        body = await items.raw(asked.pool, asked.services.packs, asked.viewer, asked.path["item"])
+    except BodyAway as error:
+        raise refused(
+            503, "the store of mail bodies does not answer; try again in a moment", Retry_After="5"
+        ) from error
+    except BodyLost as error:
+        raise refused(410, "the body of this mail is lost; what is known of it is still here") from error
     if body is None:
         raise refused(404, "there is no such mail")
-    return bytes(body)
+    return body
 
 
 def _item(found: Any) -> Item:
     return msgspec.convert(found, Item, from_attributes=True)
 
 
-def _detail(found: Any) -> Detail:
+def _detail(found: Kept) -> Detail:
     """The item with what its record says of this recipient; without a record, what the row has."""
     shown = {name: getattr(found, name) for name in (*Item.__struct_fields__, "domain", "reason_text", "revision")}
-    record: Record | None = found.record
+    record = found.record
     if record is None:
         return msgspec.convert(shown, Detail)
     for name in ("client_ip", "helo", "tls", "header_from", "message_id", "attachments"):

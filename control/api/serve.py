@@ -12,7 +12,20 @@ from quart import Quart, Request, Response, request
 from werkzeug.exceptions import HTTPException
 
 from control import auth
-from control.api import accounts, bulk, domains, internal, lists, nodes, openapi, problems, recipients, settings
+from control.api import (
+    accounts,
+    bulk,
+    domains,
+    internal,
+    lists,
+    messages,
+    nodes,
+    openapi,
+    problems,
+    quarantine,
+    recipients,
+    settings,
+)
 from control.api.operation import OPERATIONS, Answer, Asked, Operation, read_body, read_query
 from control.api.problems import refused
 from control.app import Services, services
@@ -26,7 +39,7 @@ ANYBODY = auth.Viewer("anybody", "", "owner", "api")
 """Asks what needs no token; it belongs to no account and sees nobody's."""
 
 LOG = log.get(__name__)
-DECLARING = (domains, settings, bulk, lists, recipients, accounts, nodes)
+DECLARING = (domains, settings, bulk, lists, recipients, quarantine, messages, accounts, nodes)
 """Modules that declare operations as they are imported."""
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _ENCODER = msgspec.json.Encoder()

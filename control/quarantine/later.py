@@ -113,16 +113,19 @@ async def to_quarantine(pool: Any, due: Due, reason: str, text: str, reply: str,
             await _keep(connection, due, reason, text, reply)
 
 
-async def push(pool: Any, viewer: Viewer, later_id: str) -> bool:
-    """Have a waiting mail tried now; False for a stranger's as for none, and for one that waits no more."""
-    found = await pool.fetchval(
-        "with pushed as (update later set next_attempt_at = now() where id = $1 and state = 'waiting'"
-        " and ($2::text is null or account_id = $2) returning id) select pg_notify($3, id) is not null from pushed",
-        clean(later_id),
+async def push(pool: Any, viewer: Viewer, message_id: str) -> int:
+    """Have what waits of a transaction, or of one of its recipients (id.number), tried now.
+
+    Returns how many mails that are; a stranger's are none.
+    """
+    found = await pool.fetch(
+        "with pushed as (update later set next_attempt_at = now() where (id = $1 or txn = $1) and state = 'waiting'"
+        " and ($2::text is null or account_id = $2) returning id) select pg_notify($3, id) from pushed",
+        clean(message_id),
         viewer.account_id,
         CHANNEL,
     )
-    return bool(found)
+    return len(found)
 
 
 async def recover(pool: Any, ours: list[str], silent: timedelta = timedelta(0)) -> int:

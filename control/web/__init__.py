@@ -11,10 +11,15 @@ def register(app: Quart) -> None:
         domains,
         entries,
         errors,
+        events,
         figures,
         headers,
         history,
+        item,
+        messages,
         nodes,
+        overview,
+        quarantine,
         settings,
         shell,
         signin,
@@ -26,6 +31,7 @@ def register(app: Quart) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     headers.register(app)
     errors.register(app)
+    mail = (overview, quarantine, item, messages)
     pages = (signin, domains, settings, history, entries, nodes, figures)
-    for each in (*pages, stranger):
+    for each in (*mail, *pages, events, stranger):
         app.register_blueprint(each.blueprint)

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from quart import Blueprint, Response, ResponseReturnValue, abort, make_response, render_template, stream_with_context
+from quart import Blueprint, Response, ResponseReturnValue, abort, render_template, stream_with_context
 
 from control.app import services
 from control.quarantine import release
@@ -53,14 +53,16 @@ async def job(job_id: str) -> ResponseReturnValue:
         abort(404)
 
     async def look() -> tuple[str, bool]:
-        line = jobline.line(await release.job(pool, viewer, job_id))
-        return await render_template("_job_line.html", job=line), not line.open
+        found = await release.job(pool, viewer, job_id)
+        if found is None:
+            return "", True
+        return await render_template("_job_line.html", job=jobline.line(found)), not found.is_open
 
     return await _stream("job", look, lambda: asyncio.sleep(JOB_TICK_S))
 
 
 async def _stream(event: str, look: Look, wait: Wait) -> Response:
-    answer: Response = await make_response(stream_with_context(_events)(event, look, wait))
+    answer = await shell.answered(stream_with_context(_events)(event, look, wait))
     answer.headers["Content-Type"] = "text/event-stream"
     answer.headers["X-Accel-Buffering"] = "no"
     answer.timeout = None

@@ -1,12 +1,15 @@
 """One kept mail: why first, then every verdict, the safe view, the raw bytes, and its release."""
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from quart import Blueprint, Response, ResponseReturnValue, abort, make_response, redirect, request
+from quart import Blueprint, ResponseReturnValue, abort, redirect, request
 
-from control.quarantine import items, release, safeview
+from control.quarantine import items, release, viewing
+from control.quarantine.items import Kept
+from control.quarantine.packs import BodyAway, BodyLost
+from control.quarantine.release import Job
+from control.store.errors import Invalid
 from control.web import headers, jobline, shell, verdict, words
 from syncd.spool.record import Judgement, Record
 
@@ -19,7 +22,6 @@ VIEWS = {
 }
 RAW_SHOWN_BYTES = 200_000
 """What the Raw tab shows; the download has all."""
-PARSE_TIMEOUT_S = 10.0
 
 blueprint = Blueprint("item", __name__)
 
@@ -39,33 +41,15 @@ TABS = tuple(Tab(key, text) for key, text in VIEWS.items())
 @shell.signed_in
 async def item(item_id: str) -> ResponseReturnValue:
     """The page of one mail; 404 for a stranger's as for none."""
-    detail = await _detail(item_id)
-    view = request.args.get("view", "message")
-    context: dict[str, Any] = {"nav": "quarantine", "tabs": TABS, "view": view if view in VIEWS else "message"}
-    raw = await items.raw(shell.pool(), shell.services().packs, shell.viewer(), item_id)
-    safe = await _safe(raw) if raw is not None else None
-    job = request.args.get("job", "")
-    asked = await release.job(shell.pool(), shell.viewer(), job) if job else None
-    context |= {
-        "item": detail,
-        "has_body": raw is not None,
-        "job": jobline.line(asked) if asked else None,
-        "safe": safe,
-        "headers": safe.headers if safe else (),
-        "attachments": safe.attachments if safe else (),
-        "raw_text": (raw or b"")[:RAW_SHOWN_BYTES].decode("utf-8", "replace"),
-        "raw_cut": RAW_SHOWN_BYTES if raw and len(raw) > RAW_SHOWN_BYTES else 0,
-    }
-    return await shell.page("item.html", **context, **_why(detail))
+    return await _page(item_id)
 
 
 @blueprint.get("/quarantine/<item_id>/view")
 @shell.signed_in
 async def view(item_id: str) -> ResponseReturnValue:
     """The sanitised HTML alone, for the sandboxed frame, under a policy of its own."""
-    await _detail(item_id)
-    safe = await _safe(await _raw(item_id))
-    answer: Response = await make_response(safe.html if safe else "")
+    safe = await viewing.safe(await _raw(item_id))
+    answer = await shell.answered(safe.html)
     answer.headers["Content-Type"] = "text/html; charset=utf-8"
     answer.headers["Content-Security-Policy"] = headers.MAIL_CSP
     return answer
@@ -75,8 +59,7 @@ async def view(item_id: str) -> ResponseReturnValue:
 @shell.signed_in
 async def raw(item_id: str) -> ResponseReturnValue:
     """The exact bytes as a download; a browser must never show them as a page of ours."""
-    await _detail(item_id)
-    answer: Response = await make_response(await _raw(item_id))
+    answer = await shell.answered(await _raw(item_id))
     answer.headers["Content-Type"] = "message/rfc822"
     answer.headers["Content-Disposition"] = f'attachment; filename="{_filename(item_id)}.eml"'
     answer.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
@@ -87,13 +70,25 @@ async def raw(item_id: str) -> ResponseReturnValue:
 @shell.signed_in
 async def release_item(item_id: str) -> ResponseReturnValue:
     """Queue its delivery past the filters; a second click meets the first one's job."""
-    await _detail(item_id)
-    options = {"allow_sender": bool((await request.form).get("allow_sender")), "train": False}
-    job = await release.request(shell.pool(), shell.viewer(), item_id, options)
-    return redirect(f"/quarantine/{item_id}?job={job}", 303)
+    form = await request.form
+    options = {"allow_sender": bool(form.get("allow_sender")), "again": form.get("again", "")}
+    try:
+        await release.request(shell.pool(), shell.viewer(), item_id, options)
+    except Invalid as error:
+        return await _page(item_id, 422, refused=error.reason)
+    return redirect(f"/quarantine/{item_id}", 303)
 
 
-async def _detail(item_id: str) -> Any:
+async def _page(item_id: str, code: int = 200, *, refused: str = "") -> ResponseReturnValue:
+    detail = await _detail(item_id)
+    view = request.args.get("view", "message")
+    context: dict[str, Any] = {"nav": "quarantine", "tabs": TABS, "view": view if view in VIEWS else "message"}
+    last = await release.latest(shell.pool(), detail)
+    context |= {"item": detail, "refused": refused, "job": jobline.line(last) if last else None, "again": _again(last)}
+    return await shell.page("item.html", code, **context, **await _body(item_id), **_why(detail))
+
+
+async def _detail(item_id: str) -> Kept:
     detail = await items.get(shell.pool(), shell.viewer(), item_id)
     if detail is None:
         abort(404)
@@ -101,23 +96,43 @@ async def _detail(item_id: str) -> Any:
 
 
 async def _raw(item_id: str) -> bytes:
-    body = await items.raw(shell.pool(), shell.services().packs, shell.viewer(), item_id)
+    """The bytes for an address of their own; 404 for a stranger's as for none, and for a body that is lost."""
+    try:
+        body = await items.raw(shell.pool(), shell.services().packs, shell.viewer(), item_id)
+    except BodyAway:
+        abort(503)
+    except BodyLost:
+        abort(404)
     if body is None:
         abort(404)
     return body
 
 
-async def _safe(raw: bytes) -> safeview.SafeView | None:
-    """The safe view, made off the event loop; None for a mail that takes too long."""
+async def _body(item_id: str) -> dict[str, Any]:
+    """What the page shows of the mail itself; `lost` says in words why there is nothing to show, "" if there is."""
+    raw, lost = b"", ""
     try:
-        return await asyncio.wait_for(asyncio.to_thread(safeview.render, raw), PARSE_TIMEOUT_S)
-    except TimeoutError:
-        return None
+        raw = await items.raw(shell.pool(), shell.services().packs, shell.viewer(), item_id) or b""
+    except BodyAway:
+        lost = "The store of mail bodies does not answer now. Try again in a moment."
+    except BodyLost:
+        lost = "The body of this mail is lost; what is known of it is still here."
+    return {
+        "lost": lost,
+        "safe": None if lost else await viewing.safe(raw),
+        "raw_text": raw[:RAW_SHOWN_BYTES].decode("utf-8", "replace"),
+        "raw_cut": RAW_SHOWN_BYTES if len(raw) > RAW_SHOWN_BYTES else 0,
+    }
 
 
-def _why(detail: Any) -> dict[str, Any]:
+def _again(last: Job | None) -> str:
+    """The job that another click would repeat; "" where a click makes a first one, or only shows the one under way."""
+    return last.id if last is not None and last.state in ("done", "unknown") else ""
+
+
+def _why(detail: Kept) -> dict[str, Any]:
     """The sentence, the setting to change, the verdicts and the facts of an item."""
-    record: Record | None = detail.record
+    record = detail.record
     judgements = _judgements(record, detail.recipient)
     return {
         "why": verdict.sentence(detail.reason, detail.reason_text, judgements),
@@ -136,7 +151,7 @@ def _judgements(record: Record | None, recipient: str) -> tuple[Judgement, ...]:
     return record.judgements[index] if 0 <= index < len(record.judgements) else ()
 
 
-def _facts(detail: Any, record: Record | None) -> list[tuple[str, str]]:
+def _facts(detail: Kept, record: Record | None) -> list[tuple[str, str]]:
     told = next((each.reply for each in record.recipients if each.address == detail.recipient), "") if record else ""
     facts = [
         ("Sender", words.sender(detail.sender)),

@@ -1,7 +1,8 @@
 """A release as one line: what it is doing, or how it ended. Pure."""
 
 from dataclasses import dataclass
-from typing import Any
+
+from control.quarantine.release import Job
 
 TITLES = {
     "queued": ("Waiting to be delivered", "info"),
@@ -23,7 +24,7 @@ class JobLine:
     outcome: str
 
 
-def line(job: Any) -> JobLine:
-    """The line of a job with `id`, `state` and `outcome`."""
-    title, tone = TITLES.get(job.state, ("Unknown state", "warn"))
-    return JobLine(job.id, job.state in ("queued", "running"), tone, title, job.outcome)
+def line(job: Job) -> JobLine:
+    """The line of a job."""
+    title, tone = TITLES[job.state]
+    return JobLine(job.id, job.is_open, tone, title, job.outcome)

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from quart import Blueprint, ResponseReturnValue, abort, request
+from quart import Blueprint, ResponseReturnValue, abort, redirect, request
 
-from control.quarantine import tracking
+from control.quarantine import later, tracking
+from control.quarantine.tracking import Found, Recipient
 from control.store import domains
 from control.web import asked, paging, shell, verdict, words
 from control.web.quarantine import by_day
@@ -50,7 +51,19 @@ async def message(message_id: str) -> ResponseReturnValue:
     if found is None:
         abort(404)
     recipients = [_recipient(found, each) for each in found.recipients]
-    return await shell.page("message.html", nav="messages", mail=found, recipients=recipients, facts=_facts(found))
+    context: dict[str, Any] = {"mail": found, "recipients": recipients, "facts": _facts(found)}
+    context["pushed"] = "pushed" in request.args
+    return await shell.page("message.html", nav="messages", **context)
+
+
+@blueprint.post(f"{PATH}/<message_id>/retry")
+@shell.signed_in
+async def retry(message_id: str) -> ResponseReturnValue:
+    """Try at once what waits for the recipient's server."""
+    if await tracking.find(shell.pool(), shell.viewer(), message_id) is None:
+        abort(404)
+    await later.push(shell.pool(), shell.viewer(), message_id)
+    return redirect(f"{PATH}/{message_id}?pushed=1", 303)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +79,16 @@ class Told:
     judgements: list[Judgement]
 
 
-def _recipient(found: Any, each: Any) -> Told:
+def _recipient(found: Found, each: Recipient) -> Told:
     why = each.text or next((j.reason for j in each.judgements if j.acted), "") or SENTENCES.get(each.outcome, "")
     kept = f"{found.id}.{each.n}" if each.outcome == "kept" else ""
     judgements = verdict.in_order(each.judgements)
     return Told(each.recipient, each.outcome, each.reason, verdict.ended(why), each.reply, kept, judgements)
 
 
-def _facts(found: Any) -> list[tuple[str, str]]:
+def _facts(found: Found) -> list[tuple[str, str]]:
     facts = [
-        ("Client", str(found.client_ip)),
+        ("Client", found.client_ip),
         ("HELO", found.helo),
         ("TLS", found.tls or "none"),
         ("Node", found.node),

@@ -72,7 +72,13 @@ def pool() -> Any:
 
 async def page(template: str, code: int = 200, **context: Any) -> Response:
     """One rendered page with what the frame needs."""
-    answer: Response = await make_response(await render_template(template, **_frame(), **context), code)
+    return await answered(await render_template(template, **_frame(), **context), code)
+
+
+async def answered(*parts: Any) -> Response:
+    """An answer of Quart's, whose header fields can be set."""
+    answer = await make_response(*parts)
+    assert isinstance(answer, Response), "no view of ours gives one of Werkzeug's own"
     return answer
 
 

@@ -101,6 +101,7 @@ create table later (
     state           text not null default 'waiting' check (state in ('waiting', 'running', 'done', 'cancelled', 'expired'))
 );
 create index on later (next_attempt_at) where state = 'waiting';
+create index on later (txn);
 
 create table jobs (
     id          text primary key,                       -- ULID
