@@ -5,6 +5,7 @@ import itertools
 import random
 import secrets
 import time
+from collections import deque
 from contextlib import nullcontext, suppress
 from typing import Self
 
@@ -36,6 +37,8 @@ ANSWER_MARGIN_S = 0.05
 """The spool process answers so much before we give up, so that both tell the same story."""
 MAX_EVENTS, MAX_EVENT_BYTES = 10_000, 32 * 1024 * 1024
 """Events that wait for their acknowledgement; what comes on top is dropped and counted."""
+EVENTS_UNDER_WAY = 64
+"""Events that are told and not acknowledged; the rest waits here, so that no copy waits behind a thousand events."""
 MAX_IN_PARTS = 4
 """Records of more than one frame that are under way at once; more wait their turn."""
 CLOSE_S = 2.0
@@ -62,6 +65,7 @@ class SpoolClient:
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._events: dict[int, tuple[Item, bytes]] = {}
         self._event_bytes = 0
+        self._untold: deque[int] = deque()
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._open: dict[str, int] = {}
@@ -115,8 +119,8 @@ class SpoolClient:
         self._events[number] = (what, header)
         self._event_bytes += len(header)
         self._is_idle.clear()
-        if self._wire:
-            self._tell(self._wire, what, header)
+        self._untold.append(number)
+        self._tell_events()
 
     def opened(self, txn: str, recipients: int) -> None:
         """A transaction holds this many accepted recipients now."""
@@ -149,9 +153,12 @@ class SpoolClient:
         if self._wire:
             self._wire.say(kind, frame)
 
-    def _tell(self, wire: Wire, what: Item, header: bytes) -> None:
-        for index, frame in enumerate(record_frames(Kind.SUBMIT, what, header)):
-            wire.say(Kind.BODY if index else Kind.SUBMIT, frame)
+    def _tell_events(self) -> None:
+        """Tell as many events as may be under way."""
+        while self._wire and self._untold and len(self._events) - len(self._untold) < EVENTS_UNDER_WAY:
+            what, header = self._events[self._untold.popleft()]
+            for index, frame in enumerate(record_frames(Kind.SUBMIT, what, header)):
+                self._wire.say(Kind.BODY if index else Kind.SUBMIT, frame)
 
     async def _run(self) -> None:
         """Stay connected until cancelled."""
@@ -192,9 +199,9 @@ class SpoolClient:
         """Tell again what is open, then serve the connection until it ends, which raises."""
         for txn, recipients in self._open.items():
             wire.say(Kind.OPENED, opened_frame(txn, recipients))
-        for what, header in self._events.values():
-            self._tell(wire, what, header)
         self._wire = wire
+        self._untold = deque(self._events)
+        self._tell_events()
         self._is_up.set()
         while True:
             self._heard(wire, await wire.hear_alive())
@@ -217,6 +224,7 @@ class SpoolClient:
         self._event_bytes -= len(header)
         if not self._events:
             self._is_idle.set()
+        self._tell_events()
 
     def _lose(self, wire: Wire) -> None:
         self._wire = None

@@ -78,6 +78,8 @@ class Receiver:
         self._queue: OrderedDict[tuple[Stream, int], HeldStream] = OrderedDict()
         self._filled = asyncio.Event()
         self._in_hand: set[tuple[Stream, int]] = set()
+        self._unwanted: set[tuple[Stream, int]] = set()
+        """Withdrawn while they were in hand."""
 
     @property
     def port(self) -> int:
@@ -127,9 +129,12 @@ class Receiver:
         self._filled.set()
 
     def withdrawn(self, held: HeldStream, positions: Positions) -> None:
-        """Forget records that nobody was told of, unless they are being stored this moment: then they are repeats."""
-        waiting = [each for each in held.journal.records if each in positions]
-        held.withdraw(Positions((each, each) for each in waiting if (held.stream, each) not in self._in_hand))
+        """Forget records that nobody was told of. What is being stored this very moment may become a repeat."""
+        for position in [each for each in held.journal.records if each in positions]:
+            if (held.stream, position) in self._in_hand:
+                self._unwanted.add((held.stream, position))
+            else:
+                held.withdraw(Positions([(position, position)]))
 
     async def _store_all(self) -> None:
         while True:
@@ -166,10 +171,22 @@ class Receiver:
             self._server.ask_again(held.stream)
             return None
 
+    def _wanted(self, batch: list[HeldRecord]) -> list[HeldRecord]:
+        """A batch without what was withdrawn meanwhile, which is forgotten here."""
+        if not self._unwanted:
+            return batch
+        gone = [each for each in batch if (each.stream, each.position) in self._unwanted]
+        for record in gone:
+            place = (record.stream, record.position)
+            self._unwanted.discard(place)
+            self._in_hand.discard(place)
+            self._holding.of(record.stream).withdraw(Positions([(record.position, record.position)]))
+        return [each for each in batch if each not in gone]
+
     async def _store(self, batch: list[HeldRecord]) -> None:
         """Have a batch stored, however often it takes; then say so and forget it."""
         back_off_s, began = FIRST_BACK_OFF_S, time.monotonic()
-        while True:
+        while batch := self._wanted(batch):
             try:
                 await self._stores.store(batch)
                 break
@@ -183,6 +200,7 @@ class Receiver:
         by_stream: dict[Stream, Positions] = {}
         for record in batch:
             self._in_hand.discard((record.stream, record.position))
+            self._unwanted.discard((record.stream, record.position))
             by_stream.setdefault(record.stream, Positions()).add(record.position)
         for stream, positions in by_stream.items():
             if held := self._holding.streams.get(stream):
