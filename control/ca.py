@@ -135,7 +135,7 @@ class Authority:
 
 
 def write_private(path: str | Path, content: bytes) -> None:
-    """Write a file that only its owner may read, from its first byte on; whoever reads it sees it whole or not at all."""
+    """Write a file that only its owner may read, from its first byte on; nobody ever sees half of it."""
     draft = Path(f"{path}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

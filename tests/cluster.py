@@ -88,16 +88,16 @@ def cluster() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def _fleet(cluster: Path) -> Iterator[Fleet]:
+def running_fleet(cluster: Path) -> Iterator[Fleet]:
     seen = Fleet(cluster)
     yield seen
     seen.close()
 
 
 @pytest.fixture
-def fleet(_fleet: Fleet, request: pytest.FixtureRequest) -> Iterator[Fleet]:
+def fleet(running_fleet: Fleet, request: pytest.FixtureRequest) -> Iterator[Fleet]:
     """The running cluster; a test that fails shows the ends of its logs."""
     failed_before = request.session.testsfailed
-    yield _fleet
+    yield running_fleet
     if request.session.testsfailed > failed_before:
-        print(log_tails(_fleet.path.parent))
+        print(log_tails(running_fleet.path.parent))

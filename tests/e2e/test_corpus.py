@@ -59,21 +59,24 @@ def _is_broken(data: bytes) -> bool:
 
 
 @pytest.fixture(scope="module")
-def sent(fleet: Fleet) -> list[Sent]:
+def sent(running_fleet: Fleet) -> list[Sent]:
     chooser = random.Random(SEED)
     mails = chooser.sample(_corpus("ham"), MAILS // 2) + chooser.sample(_corpus("spam"), MAILS // 2)
     chooser.shuffle(mails)
-    recipient = fleet.demo["recipient"]
-    fleet.add_domain(OPEN_DOMAIN)
+    recipient = running_fleet.demo["recipient"]
+    running_fleet.add_domain(OPEN_DOMAIN)
     entry = {"kind": "deny", "match": DENIED_SENDER, "note": "for the corpus"}
-    assert fleet.api.post(f"/domains/{fleet.demo['domain']}/lists", json=entry).status_code in (201, 409)
-    fleet.settings(fleet.demo["domain"], {**SETTINGS, "sender_list": {"mode": "on"}})
+    assert running_fleet.api.post(f"/domains/{running_fleet.demo['domain']}/lists", json=entry).status_code in (
+        201,
+        409,
+    )
+    running_fleet.settings(running_fleet.demo["domain"], {**SETTINGS, "sender_list": {"mode": "on"}})
     result = []
     for number, mail in enumerate(mails):
         data = _prepare(number, mail)
         to = (recipient, f"u{number}@{OPEN_DOMAIN}") if number % 5 == 0 else (recipient,)
         reply = send(
-            fleet.demo["smtp"][number % 2],
+            running_fleet.demo["smtp"][number % 2],
             data,
             to=to,
             sender=f"bulk@{DENIED_SENDER}" if number % 11 == 0 else "ann@sender.test",

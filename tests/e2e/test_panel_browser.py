@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.fleet import Fleet
+
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ARGUMENTS = [
@@ -33,8 +35,9 @@ pytestmark = [
 
 
 @pytest.fixture(params=[True, False], ids=["with-javascript", "without-javascript"])
-def page(request: pytest.FixtureRequest, cluster: dict[str, Any]) -> Iterator[Any]:
+def page(request: pytest.FixtureRequest, fleet: Fleet) -> Iterator[Any]:
     """A page of a fresh profile that fails the test when it asks anybody but the panel for anything."""
+    panel = fleet.demo["panel"]
     foreign: list[str] = []
     complaints: list[str] = []
     with playwright.sync_playwright() as driver, tempfile.TemporaryDirectory(prefix="mxf") as profile:
@@ -43,12 +46,12 @@ def page(request: pytest.FixtureRequest, cluster: dict[str, Any]) -> Iterator[An
             executable_path=CHROMIUM,
             headless=True,
             args=ARGUMENTS,
-            base_url=cluster["panel"],
+            base_url=panel,
             java_script_enabled=request.param,
         )
         opened = context.new_page()
         opened.set_default_timeout(WITHIN_MS)
-        opened.on("request", lambda asked: asked.url.startswith(cluster["panel"]) or foreign.append(asked.url))
+        opened.on("request", lambda asked: asked.url.startswith(panel) or foreign.append(asked.url))
         opened.on("console", lambda line: line.type == "error" and complaints.append(line.text))
         opened.scripted = request.param
         yield opened
@@ -90,16 +93,15 @@ def _send(cluster: dict[str, Any], subject: str) -> None:
     assert refused.value.smtp_code == 550
 
 
-def test_a_setting_is_changed_and_the_refused_mail_is_found_read_and_released(
-    page: Any, cluster: dict[str, Any]
-) -> None:
+def test_a_setting_is_changed_and_the_refused_mail_is_found_read_and_released(page: Any, fleet: Fleet) -> None:
+    cluster = fleet.demo
     word = "zb" + uuid.uuid4().hex[:12]
     nodes = len(cluster["smtp"])
     _sign_in(page, cluster)
 
     page.goto(f"/domains/{cluster['domain']}/settings")
     group = page.locator("#g-content")
-    group.get_by_text("On", exact=True).click()
+    group.get_by_role("radio", name="On", exact=True).check()
     words = group.locator("#f-content-words")
     words.fill(f"{words.input_value()}\n{word}")
     page.get_by_role("button", name="Save").click()
