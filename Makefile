@@ -4,7 +4,7 @@ PY := .venv/bin/python
 export VAR PORT_BASE DNS_UPSTREAM
 
 .DEFAULT_GOAL := help
-.PHONY: help ready up down clean status demo test lint format docs
+.PHONY: help ready up down clean status demo test bench-relay lint format docs
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -30,6 +30,9 @@ demo: up ## The main job, narrated, on the running cluster
 test: ## Every test, a private cluster included
 	@control/local/prepare.sh --tests
 	@$(PY) -m pytest -q $(ARGS)
+
+bench-relay: ready ## CPU a relayed mail costs, our client beside aiosmtplib (needs Debian's postfix for smtp-sink)
+	@$(PY) -m tests.bench.relay
 
 lint: ready ## Style, types, import rules, Terraform's format
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
