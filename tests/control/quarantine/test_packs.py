@@ -65,6 +65,13 @@ def test_no_flipped_bit_gives_another_mail(place: int, bit: int) -> None:
         assert bytes(entry) != Press().entry(TXN, MAIL)
 
 
+def test_a_whole_frame_of_another_mail_is_not_taken_for_this_one() -> None:
+    mine, other = (Press().entry(TXN, bytes([letter]) * 500) for letter in b"ab")
+    assert len(mine) == len(other)
+    with pytest.raises(Damaged, match="not the one"):
+        frames.body(mine[:79] + other[79:])
+
+
 @given(data=st.binary(max_size=400))
 def test_any_bytes_are_no_entry_or_one(data: bytes) -> None:
     for make in (frames.head, frames.body, frames.dictionary_id, frames.expanded):

@@ -252,6 +252,7 @@ async def test_two_receivers_on_one_database_store_nothing_twice(intake: Intake,
     halves = [(start, mails[start : start + 20]) for start in range(0, 60, 10)]
     await asyncio.gather(*(each.store(batch) for _, batch in halves for each in (intake.ingest, second)))
     assert (await intake.count("quarantine"), await intake.count("messages")) == (60, 60)
+    assert await intake.pool.fetchval("select sum(mails) from packs") == 60, "each waited for the other's positions"
     assert await intake.ingest.stored(STREAM) == ((1, 60),)
     await intake.figures_add_up()
     line.close()

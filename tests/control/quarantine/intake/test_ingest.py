@@ -121,6 +121,7 @@ async def test_whatever_comes_again_counts_once(intake: Intake) -> None:
     taken_over = Journal(intake.journal.directory, Stream("mx1", "f" * 32))
     await intake.ingest.store([taken_over.hold(each.header, MAIL) for each in held])
     assert (await intake.count("quarantine"), await intake.count("messages")) == (30, 60)
+    assert await intake.count("poison") == 0
     assert await intake.pool.fetchval("select sum(mails) from rollups") == 60
     assert await intake.ingest.stored(STREAM) == ((1, 60),)
     assert await intake.ingest.stored(taken_over.stream) == ((1, 60),)
