@@ -13,10 +13,11 @@ import contextlib
 import gc
 import os
 import shutil
-import subprocess
+import socket
 import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -26,7 +27,7 @@ import uvloop
 
 from syncd.layers import NextHop
 from syncd.nexthop import Bounds, Pool, deliver, stuffed
-from tests.servers import free_port
+from tests.servers import Service, free_port
 
 UNDER_WAY = 10
 SIZES = {"2 KB": (2_000, 3000), "50 KB": (50_000, 1500), "1 MB": (1_000_000, 150)}
@@ -44,6 +45,10 @@ class Cost:
 
     ours: float
     sink: float
+
+
+Costs = dict[str, dict[tuple[str, str], list[Cost]]]
+"""By client and column, one a round."""
 
 
 def message(size: int) -> bytes:
@@ -128,7 +133,7 @@ async def _over_aiosmtplib(
 CLIENTS: dict[str, Client] = {"aiosmtplib, sendmail": by_sendmail, "aiosmtplib, commands": by_commands, "ours": ours}
 
 
-async def run(client: Client, sink: subprocess.Popen[bytes], hop: NextHop, size: str, way: str) -> Cost:
+async def run(client: Client, sink: "Sink", hop: NextHop, size: str, way: str) -> Cost:
     """Send one column's mails."""
     size_bytes, mails = SIZES[size]
     mail = message(size_bytes)
@@ -152,50 +157,42 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) * TICK_S
 
 
-def sink_path() -> str:
-    """Path of smtp-sink; exits when it is missing."""
-    found = shutil.which("smtp-sink", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    return found or sys.exit("smtp-sink is not installed: apt-get install postfix (it need not run)")
+class Sink(Service):
+    """Debian's smtp-sink: takes every mail and keeps none; dies with us whatever happens."""
+
+    name = "smtp-sink"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.port = free_port()
+        found = shutil.which("smtp-sink", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+        self._program = found or sys.exit("smtp-sink is not installed: apt-get install postfix (it need not run)")
+
+    def command(self) -> list[str]:
+        as_whom = ["-u", "nobody"] if os.geteuid() == 0 else []
+        return [self._program, *as_whom, f"127.0.0.1:{self.port}", "1000"]
+
+    def answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=2).close()
+        except OSError:
+            return False
+        return True
 
 
-@contextlib.contextmanager
-def sink_at(port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A running smtp-sink."""
-    as_whom = ["-u", "nobody"] if os.geteuid() == 0 else []
-    process = subprocess.Popen([sink_path(), *as_whom, f"127.0.0.1:{port}", "1000"])
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-async def reach(hop: NextHop) -> None:
-    """Wait until the sink listens, at most 5 s."""
-    async with asyncio.timeout(5):
-        while True:
-            with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection(hop.host, hop.port)
-                writer.close()
-                return
-            await asyncio.sleep(0.02)
-
-
-async def bench(rounds: int) -> dict[str, dict[tuple[str, str], list[Cost]]]:
+async def bench(sink: Sink, rounds: int) -> Costs:
     """Costs of every client and column, one a round."""
-    costs: dict[str, dict[tuple[str, str], list[Cost]]] = {name: {column: [] for column in COLUMNS} for name in CLIENTS}
-    hop = NextHop("127.0.0.1", free_port())
-    with sink_at(hop.port) as sink:
-        await reach(hop)
-        gc.freeze()  # as a worker does
-        for _ in range(rounds):
-            for column in COLUMNS:
-                for name, client in CLIENTS.items():
-                    costs[name][column].append(await run(client, sink, hop, *column))
+    costs: Costs = {name: {column: [] for column in COLUMNS} for name in CLIENTS}
+    hop = NextHop("127.0.0.1", sink.port)
+    gc.freeze()  # as a worker does
+    for _ in range(rounds):
+        for column in COLUMNS:
+            for name, client in CLIENTS.items():
+                costs[name][column].append(await run(client, sink, hop, *column))
     return costs
 
 
-def table(costs: dict[str, dict[tuple[str, str], list[Cost]]]) -> str:
+def table(costs: Costs) -> str:
     """The figures as a table in Markdown."""
     rows = [["CPU µs a mail", *(f"{size} {way}" for size, way in COLUMNS)], ["---"] * (len(COLUMNS) + 1)]
     spent = {
@@ -218,8 +215,14 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        costs = runner.run(bench(parser.parse_args().rounds))
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as directory, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        sink = Sink(Path(directory))
+        sink.start()
+        try:
+            costs = runner.run(bench(sink, rounds))
+        finally:
+            sink.stop()
     print(table(costs))
     print(f"\nLoad average when it ended: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
 
