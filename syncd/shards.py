@@ -1,6 +1,6 @@
 """Long lists as immutable shards: sorted lines `key TAB json`, named by the hash of their bytes.
 
-An entry is found by searching bytes, never by decoding the shard, so that a list of 200,000
+An entry is found by searching the sorted bytes, never by decoding the shard, so that a list of 200,000
 recipients costs a reader nothing but the page it touches. A shard holds at most `SHARD_BYTES`, far
 below what etcd (1.5 MiB a request) and memcached (1 MiB an item) take.
 """
@@ -48,10 +48,23 @@ def find(shards: Shards, key: str, read: Callable[[str], bytes]) -> bytes | None
     """
     if not shards.hashes or "\t" in key or "\n" in key:
         return None
-    body = read(shards.hashes[bucket(key, len(shards.hashes))])
-    needle = b"\n" + key.encode() + b"\t"
-    start = body.find(needle)
-    if start < 0:
-        return None
-    start += len(needle)
-    return bytes(body[start : body.index(b"\n", start)])
+    return _search(read(shards.hashes[bucket(key, len(shards.hashes))]), key.encode())
+
+
+def _search(body: bytes, wanted: bytes) -> bytes | None:
+    """Binary search over the sorted lines: a sender is looked up by 40 keys a mail, an IPv6 client by 130.
+
+    `low` and `high` are positions of newlines; the line, if it is there, begins behind one in [low, high).
+    """
+    low, high = 0, len(body) - 1
+    while low < high:
+        start = body.rfind(b"\n", low, (low + high) // 2 + 1)
+        tab, end = body.index(b"\t", start), body.index(b"\n", start + 1)
+        key = body[start + 1 : tab]
+        if key == wanted:
+            return bytes(body[tab + 1 : end])
+        if key < wanted:
+            low = end
+        else:
+            high = start
+    return None
