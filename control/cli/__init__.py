@@ -1,6 +1,7 @@
 """`mxctl`: the fleet from a terminal, through the API that everybody has.
 
-Where the API is and who asks: MXCTL_URL and MXCTL_TOKEN, or `var/demo.json` of a cluster started here by `make up`.
+Where the API is and who asks: MXCTL_URL and MXCTL_TOKEN, or `demo.json` in VAR (default `var`) of a cluster started by
+`make up`.
 `--json` anywhere prints the API's answer as JSON. Exit status: 0 done; 1 it was done but something is not as it should
 be (nodes awaited, a release failed, doctor found trouble); 2 wrong usage; 3 the API does not answer; 4 the API refused;
 5 the API's own side failed.

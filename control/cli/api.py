@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 
-DEMO = Path("var/demo.json")
+DEMO = "demo.json"
+"""In the directory VAR (default `var`) of a cluster started by `make up`."""
 CALL_WITHIN_S = 90.0
 """Longer than the longest wait that the API grants."""
 USER_AGENT = "mxctl/1"
@@ -86,12 +87,13 @@ def place(*, operator: bool = False) -> tuple[str, str]:
     url, token = os.environ.get("MXCTL_URL", ""), os.environ.get("MXCTL_TOKEN", "")
     if url and token:
         return url, token
+    known = Path(os.environ.get("VAR") or "var") / DEMO
     try:
-        demo = json.loads(DEMO.read_text())
+        demo = json.loads(known.read_text())
         return url or demo["panel"], token or demo["operator_token" if operator else "token"]
     except (OSError, ValueError, KeyError) as error:
         text = "where is the panel? Set MXCTL_URL and MXCTL_TOKEN, or run this beside a cluster started by `make up`"
-        raise Trouble(f"{text} ({DEMO}: {error})", 2) from error
+        raise Trouble(f"{text} ({known}: {error})", 2) from error
 
 
 def _is_here(url: str) -> bool:

@@ -176,7 +176,7 @@ def test_mxctl(server: Server, tmp_path: Path) -> None:
         (("domain", "create", "a.test", "--next-hop", "mx.test:smtp"), {}, 2, "mail.example.org:25"),
         (("domain", "list"), {"MXCTL_TOKEN": "wrong"}, 4, "MXCTL_TOKEN"),
         (("domain", "list"), {"MXCTL_URL": "http://127.0.0.1:9"}, 3, "does not answer"),
-        (("domain", "list"), {"MXCTL_URL": "", "MXCTL_TOKEN": ""}, 2, "make up"),
+        (("domain", "list"), {"MXCTL_URL": "", "MXCTL_TOKEN": "", "VAR": "none"}, 2, "make up"),
         (("domain", "list"), {"MXCTL_URL": "no url"}, 3, "does not answer"),
     ],
 )
