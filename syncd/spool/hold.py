@@ -127,7 +127,7 @@ class Holding:
     @property
     def count(self) -> int:
         """Records held."""
-        return sum(len(held.journal.records) for held in self.streams.values())
+        return sum(len(held.journal.records) for held in list(self.streams.values()))
 
     async def close(self) -> None:
         """Finish what is being written."""

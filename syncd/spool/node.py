@@ -184,6 +184,8 @@ class Spool:
     async def _show(self) -> None:
         """Keep the figures. Look again whether the disk takes bytes while it did not."""
         metrics.spool_records.set_function(lambda: self.records)
+        metrics.spool_unreplicated_bytes.set_function(lambda: sum(origin.alone_bytes for origin in self._origins))
+        metrics.spool_held_foreign.set_function(lambda: self._holding.count)
         while True:
             if self._broken and not self._room.lacks():
                 await self._prove_writable()
@@ -191,8 +193,6 @@ class Spool:
             metrics.spool_bytes.set(sum(journal.live_bytes for journal in journals))
             oldest = min((at for journal in journals if (at := journal.oldest_at)), default=0.0)
             metrics.spool_oldest_seconds.set(max(0.0, time.time() - oldest) if oldest else 0.0)
-            metrics.spool_unreplicated_bytes.set(sum(origin.alone_bytes for origin in self._origins))
-            metrics.spool_held_foreign.set(self._holding.count)
             metrics.spool_disk_free_bytes.set(self._room.free_bytes)
             metrics.spool_set_aside.set(await asyncio.to_thread(count_aside, self._aside))
             await asyncio.sleep(SHOW_S)

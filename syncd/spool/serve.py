@@ -3,13 +3,10 @@
 import asyncio
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
-from typing import Protocol
 
 from monitoring import log
-from syncd.spool.assembly import Assembly
 from syncd.spool.frames import MINOR, BadFrame, Frame, Kind, WrongVersion
-from syncd.spool.hold import Conflict, HeldStream, Holding, is_epoch
+from syncd.spool.hold import Conflict, Holding, is_epoch
 from syncd.spool.identity import Identity, node_of
 from syncd.spool.messages import (
     MAX_RANGES,
@@ -28,8 +25,9 @@ from syncd.spool.messages import (
 )
 from syncd.spool.protocol import Link, Side
 from syncd.spool.ranges import Positions
+from syncd.spool.session import Keeper, Refused, Session
 from syncd.spool.stream import Ranges, Stream
-from syncd.spool.wire import Gone, Wire
+from syncd.spool.wire import Accepted, Gone, Wire
 
 GREETING_S = 5.0
 MAX_UNSYNCED_BYTES = 32 * 1024**2
@@ -41,64 +39,6 @@ TIDY_S = 5.0
 _log = log.get(__name__)
 
 
-class Refused(Exception):
-    """The peer may not do this."""
-
-    def __init__(self, code: Code, words: str) -> None:
-        super().__init__(words)
-        self.code, self.words = code, words
-
-
-class Keeper(Protocol):
-    """What differs between a receiver and a peer."""
-
-    @property
-    def purposes(self) -> Collection[Purpose]:
-        """What may be asked of it."""
-
-    async def stored(self, stream: Stream) -> Ranges:
-        """Positions that are stored for good, as far as it can tell within a second."""
-
-    def kept(self, held: HeldStream, position: int) -> None:
-        """One more record is on disk."""
-
-    def withdrawn(self, held: HeldStream, positions: Positions) -> None:
-        """The origin takes these back."""
-
-
-@dataclass(slots=True, eq=False)
-class Session:
-    """One connection of an origin, after its greeting."""
-
-    wire: Wire
-    held: HeldStream
-    purpose: Purpose
-    stored: Positions
-    assembly: Assembly = field(default_factory=lambda: Assembly(1))
-    to_say: Positions = field(default_factory=Positions)
-    """Positions that are on disk and not acknowledged yet."""
-    unsynced_bytes: int = 0
-    synced: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def safe(self, position: int) -> None:
-        """Acknowledge a position, together with the others of this turn of the loop."""
-        if not self.to_say:
-            asyncio.get_running_loop().call_soon(self._say)
-        self.to_say.add(position)
-
-    def end(self, kind: Kind, code: Code, words: str) -> None:
-        """Say why, and close behind it."""
-        if self.wire.is_open:
-            self._say()
-            self.wire.say(kind, greeting(kind, Farewell(code, words)))
-            self.wire.writer.close()
-
-    def _say(self) -> None:
-        ranges, self.to_say = self.to_say.ranges(), Positions()
-        if self.wire.is_open:
-            self.wire.say_all(Kind.HELD, ranges_frames(Kind.HELD, ranges))
-
-
 class Server:
     """Serves links on `host:port`, TLS only. `port` is the real one once `ready` is set."""
 
@@ -106,6 +46,7 @@ class Server:
         self.host, self.port, self.name = host, port, name
         self._identity, self._holding, self._keeper = identity, holding, keeper
         self._sessions: dict[Stream, set[Session]] = {}
+        self._accepted = Accepted()
         self._said: dict[str, Code] = {}
         self.ready = asyncio.Event()
 
@@ -125,6 +66,7 @@ class Server:
             server.close()
             for session in [each for some in self._sessions.values() for each in some]:
                 session.end(Kind.BYE, Code.ENDING, "this process ends")
+            await self._accepted.end()
 
     @property
     def connected(self) -> Collection[Stream]:
@@ -145,7 +87,10 @@ class Server:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = Wire(reader, writer)
-        peer = node_of(writer)
+        with self._accepted.one(wire):
+            await self._talk(wire, node_of(writer))
+
+    async def _talk(self, wire: Wire, peer: str) -> None:
         try:
             async with asyncio.timeout(GREETING_S):
                 session = await self._greet(wire, peer)
@@ -158,8 +103,6 @@ class Server:
             await self._refuse(wire, peer, Refused(Code.PROTOCOL, str(error)))
         except (Gone, TimeoutError, OSError) as error:
             _log.info("peer_gone", peer=peer, why=str(error) or "no greeting in time")
-        finally:
-            wire.abort()
 
     async def _greet(self, wire: Wire, peer: str) -> Session:
         frame = await wire.first()

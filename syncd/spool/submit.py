@@ -29,7 +29,7 @@ from syncd.spool.messages import (
 )
 from syncd.spool.protocol import Link, Side
 from syncd.spool.record import Kind as RecordKind
-from syncd.spool.wire import Gone, Wire
+from syncd.spool.wire import Accepted, Gone, Wire
 
 GREETING_S = 5.0
 WRITE_OFF_S = 0.5
@@ -61,6 +61,7 @@ class Submissions:
         self._path, self._secures = path, secures
         self._ledger = OpenTransactions(time.monotonic)
         self._sessions: set[_Session] = set()
+        self._accepted = Accepted()
 
     async def run(self) -> None:
         """Serve; at the end what is under way is answered first, within a bound. Raises OSError."""
@@ -75,10 +76,15 @@ class Submissions:
             if under_way := [task for session in self._sessions for task in session.tasks.values()]:
                 await asyncio.wait(under_way, timeout=END_S)
             for session in self._sessions:
-                session.wire.abort()
+                session.wire.writer.close()
+            await self._accepted.end()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = Wire(reader, writer)
+        with self._accepted.one(wire):
+            await self._talk(wire)
+
+    async def _talk(self, wire: Wire) -> None:
         try:
             async with asyncio.timeout(GREETING_S):
                 hello = await self._greet(wire)
@@ -89,14 +95,12 @@ class Submissions:
             finally:
                 self._sessions.discard(session)
         except (BadFrame, Gone, TimeoutError) as error:
-            _log.warning("worker_gone", why=str(error) or "no greeting in time")
+            _log.info("worker_gone", why=str(error) or "no greeting in time")
             if isinstance(error, BadFrame):
                 code = Code.VERSION if isinstance(error, WrongVersion) else Code.PROTOCOL
                 wire.link = None
                 wire.say(Kind.REFUSE, greeting(Kind.REFUSE, Farewell(code, str(error))))
                 await wire.close()
-        finally:
-            wire.abort()
 
     async def _greet(self, wire: Wire) -> Hello:
         frame = await wire.first()

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from syncd.spool.frames import Frame, Kind, Reader, encode
 from syncd.spool.protocol import Link, State
@@ -12,6 +14,7 @@ DRAIN_S = 15.0
 """A peer that takes no byte for so long is gone."""
 PING_S, SILENT_S = 1.0, 5.0
 """Idle for so long we ask; silent for so long after that a peer is hung or cut off, and the connection is given up."""
+END_S = 1.0
 _PING, _PONG = encode(Kind.PING), encode(Kind.PONG)
 
 
@@ -112,3 +115,31 @@ class Wire:
             cut = "" if self._frames.is_between_frames else " amid a frame"
             raise Gone(f"the other end closed{cut}")
         self._whole.extend(self._frames.feed(data))
+
+
+class Accepted:
+    """The connections that a server has accepted and that are being served: none outlives it."""
+
+    def __init__(self) -> None:
+        self._open: dict[asyncio.Task[Any], Wire] = {}
+
+    @contextmanager
+    def one(self, wire: Wire) -> Iterator[None]:
+        """Around serving a connection in the current task; closes it."""
+        task = asyncio.current_task()
+        assert task
+        self._open[task] = wire
+        try:
+            yield
+        finally:
+            del self._open[task]
+            wire.abort()
+
+    async def end(self) -> None:
+        """Give those that are ending a moment, cut the rest, and return when all are served."""
+        if self._open:
+            await asyncio.wait(list(self._open), timeout=END_S)
+        for wire in list(self._open.values()):
+            wire.abort()
+        if self._open:
+            await asyncio.wait(list(self._open), timeout=END_S)

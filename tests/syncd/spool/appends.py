@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tests.syncd.spool.test_journal import Place, entry
+from tests.syncd.spool.journals import Place, entry
 
 AT_ONCE = 16
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.syncd.running import until
+from tests.syncd.spool.journals import Place
 from tests.syncd.spool.parts import Installation, Quarantine, quarantine
 
 
@@ -22,3 +23,9 @@ async def receiver(installation: Installation, run: Callable[[Any], Any]) -> Qua
     started: Quarantine = run(quarantine(installation))
     await until(started.listens, why="the receiver to listen")
     return started
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A journal's directory, empty."""
+    return Place(tmp_path)

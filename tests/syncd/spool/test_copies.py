@@ -48,7 +48,7 @@ async def test_what_only_a_lost_holder_held_goes_to_another(
         else:
             receiver.process.send_signal(signal.SIGSTOP)
         await until(lambda: mx2.metric("syncd_spool_held_records") == 5, why="the peer to hold what the receiver had")
-        assert node._current.alone_bytes == 0
+        await until(lambda: node._current.alone_bytes == 0, why="nothing to be alone")
         if how == "killed":
             receiver.start()
         else:
