@@ -27,4 +27,4 @@ class JobLine:
 def line(job: Job) -> JobLine:
     """The line of a job."""
     title, tone = TITLES[job.state]
-    return JobLine(job.id, job.is_open, tone, title, job.outcome)
+    return JobLine(job.id, job.is_open, tone, title, job.outcome.removeprefix("delivered: "))

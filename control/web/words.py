@@ -6,7 +6,7 @@ from typing import Any
 
 LABELS = {
     "kept": "Kept",
-    "released": "Delivered later",
+    "released": "Released",
     "deleted": "Deleted",
     "delivered": "Delivered",
     "later": "Kept for later",
