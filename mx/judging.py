@@ -8,6 +8,7 @@ from monitoring import log
 from monitoring.metrics import at_zero
 from monitoring.metrics import mx as metrics
 from mx import trace
+from mx.checks import mime_plain
 from mx.filter import Action, Filter, Message, Seen, Stage
 from mx.filters import ORDER
 from mx.judge import Decision, Judged, decide, judge, unsure
@@ -86,7 +87,7 @@ async def parsed(services: Services, addressees: Sequence[Addressee], raw: bytes
     if not any(one.policy.sections[name].mode != "off" for one in addressees for name in readers):
         return None
     try:
-        return await services.parser.parse(raw)
+        return mime_plain.read(raw) or await services.parser.parse(raw)
     except Exception as error:  # noqa: BLE001 - a wall: a parser that cannot work leaves the message unchecked
         _log.error("parser_failed", error=repr(error))
         return Message((), (), len(raw), unchecked="the parser failed")
