@@ -4,7 +4,7 @@ PY := .venv/bin/python
 export VAR PORT_BASE DNS_UPSTREAM
 
 .DEFAULT_GOAL := help
-.PHONY: help ready up down clean status demo test bench-relay lint format docs
+.PHONY: drill help ready up down clean status demo test bench-relay lint format docs
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -33,6 +33,9 @@ test: ## Every test, a private cluster included
 
 bench-relay: ready ## CPU a relayed mail costs, our client beside aiosmtplib (needs Debian's postfix for smtp-sink)
 	@$(PY) -m tests.bench.relay
+
+drill: ready ## Break a cluster under load, fault by fault (SHORT=1, ONLY="names", DEMO=path of a running one)
+	@$(PY) -m tests.drill $(if $(DEMO),--demo $(DEMO)) $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 lint: ready ## Style, types, import rules, Terraform's format
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

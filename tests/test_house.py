@@ -62,3 +62,27 @@ def test_every_module_says_what_it_is_for() -> None:
         and not text.startswith(('"""', "#!", "#"))
     ]
     assert not silent
+
+
+def test_what_the_docs_name_exists() -> None:
+    """Tests, alerts and pages: a page that leans on something that is gone tells a story."""
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    alerts = re.findall(r"alert: (\w+)", (ROOT / "monitoring" / "rules" / "fleet.yml").read_text())
+    gone = []
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        text = page.read_text()
+        gone += [
+            f"{page.name}: {name}"
+            for name in re.findall(r"`(?:[\w/.]+::)?(test_\w+)`", text)
+            if f"def {name}(" not in tests
+        ]
+        gone += [
+            f"{page.name}: {name}"
+            for name in re.findall(r"`(tests/[\w/.-]+?)(?:::\w+)?`", text)
+            if not (ROOT / name).exists()
+        ]
+        links = [name for name in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text) if not (page.parent / name).exists()]
+        gone += [f"{page.name}: {name}" for name in links]
+    failures = (ROOT / "docs" / "failures.md").read_text()
+    gone += [f"failures.md: {name}" for name in re.findall(r"`([A-Z][a-z]+[A-Z]\w+)`", failures) if name not in alerts]
+    assert not gone
