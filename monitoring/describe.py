@@ -6,7 +6,7 @@ from types import ModuleType
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics_core import Metric
 
-from monitoring.metrics import control, mx, syncd
+from monitoring.metrics import control, monitoring, mx, syncd
 
 _INTRO = """\
 # Metrics
@@ -18,7 +18,7 @@ the start. Labels come from closed sets: no address, no domain, no id is ever on
 declaration it is named here; the values of `filter` are the names in [filters](filters.md), each there at 0 as well.
 """
 
-MODULES: tuple[ModuleType, ...] = (mx, syncd, control)
+MODULES: tuple[ModuleType, ...] = (mx, syncd, control, monitoring)
 
 
 def page() -> str:

@@ -2,9 +2,31 @@
 
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
+
+from monitoring.metrics.monitoring import log_lines_lost
+
+
+class _Enduring:
+    """A stream whose failures are counted and nothing else: a full disk must not stop the mail that it could log of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            log_lines_lost.inc()
+            return 0
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            log_lines_lost.inc()
 
 
 def configure(process: str, *, node: str = "") -> None:
@@ -21,7 +43,7 @@ def configure(process: str, *, node: str = "") -> None:
     renderer: Any = structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, renderer],
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.PrintLoggerFactory(_Enduring(sys.stdout)),  # type: ignore[arg-type]
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
@@ -33,7 +55,7 @@ def configure(process: str, *, node: str = "") -> None:
             renderer,
         ],
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(_Enduring(sys.stdout))
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     bound = {"process": process, **({"node": node} if node else {})}

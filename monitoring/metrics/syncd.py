@@ -30,6 +30,9 @@ publish_seconds = Histogram(
     "syncd_publish_seconds", "Commit in PostgreSQL to acknowledged by etcd.", ["lane"], buckets=FAST_S
 )
 at_zero(publish_seconds, ("interactive", "bulk"))
+publish_stopped = Gauge(
+    "syncd_publish_stopped", "1 while PostgreSQL is not the database that was published: was it restored?"
+)
 publish_repairs = Counter("syncd_publish_repairs_total", "Keys repaired by the periodic compare.")
 
 spool_records = Gauge("syncd_spool_records", "Unreleased records of this node's own stream.")

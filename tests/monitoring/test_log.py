@@ -24,3 +24,20 @@ def test_one_event_is_one_line_of_json() -> None:
     assert all(event["process"] == "worker1" and event["node"] == "mx1" for event in events)
     assert events[0]["sender"] == "a\r\nforged: line"
     assert "ValueError: bad" in events[2]["exception"]
+
+
+FULL = """
+import sys
+from monitoring import log
+from monitoring.metrics.monitoring import log_lines_lost
+log.configure("worker1")
+for number in range(3):
+    log.get("test").info("mail", number=number)
+print(log_lines_lost._value.get(), file=sys.stderr)
+"""
+
+
+def test_a_full_disk_stops_nothing_that_would_log() -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-u", "-c", FULL], stdout=full, stderr=subprocess.PIPE, check=True)
+    assert float(done.stderr) >= 3
