@@ -1,8 +1,8 @@
 """Every metric of the fleet, declared once: name, help text, labels from closed sets.
 
-One module per prefix: `mx`, `syncd`, `control`, and `monitoring` for what all have. A process imports only the module of the package
-it runs, so that a node does not export the control plane's zeros. Counters with labels are
-created at 0 for each member of their closed set by `at_zero`.
+One module per prefix: `mx`, `syncd`, `control`, and `monitoring` for what all have. A process imports only
+the modules of the package it runs, so that a node does not export the control plane's zeros. Counters with
+labels are created at 0 for each member of their closed set by `at_zero`.
 """
 
 from collections.abc import Iterable
