@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.cluster import ROOT, free_port_base, launch
-from tests.drill import faults
+from tests.drill import faults, network
 from tests.drill.load import Load, Mail, Plan
 from tests.drill.verdict import Verdict, judge
 from tests.e2e.fleet import Fleet, header_of
@@ -34,7 +34,7 @@ STEADY_WITHIN_S = 90.0
 SHORT = ("kill mx1.worker1", "kill mx1.spool", "kill receiver", "kill postgres", "freeze receiver", "everything killed")
 PACKAGES = ("monitoring", "syncd", "mx", "control")
 
-console = Console()
+console = Console(width=150)
 
 
 def main() -> int:
@@ -46,7 +46,10 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=25.0, help="mails a second")
     parser.add_argument("--seed", type=int, default=20261125)
     parser.add_argument("--results", type=Path, default=Path("var-drill"), help="directory of logs and results")
+    parser.add_argument("--netns", action="store_true", help="in a network namespace, with its links cut too (root)")
     given = parser.parse_args()
+    if given.netns:
+        network.enter()
     given.results.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         demo = given.demo or stack.enter_context(own_cluster())

@@ -7,12 +7,14 @@ own supervisor, never by the drill.
 import os
 import random
 import resource
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.drill import network
 from tests.drill.database import connections_killed, read_only, stopped
 from tests.e2e.fleet import Fleet, eventually
 
@@ -28,8 +30,6 @@ class Fault:
     name: str
     of: Callable[[Fleet], AbstractContextManager[None]]
     lasts_s: float = 8.0
-    keeps_away: bool = False
-    """Whether a part stays away, so that mail that has to be kept may be deferred meanwhile."""
 
 
 def pid_of(fleet: Fleet, process: str) -> int:
@@ -106,6 +106,30 @@ def damage(path: Path, how: str) -> None:
             file.write(bytes([0xFF]) * 17)
 
 
+@contextmanager
+def disk_lost(fleet: Fleet, node: str) -> Iterator[None]:
+    """A node is gone with all it had on disk, and comes back under the same name with an empty one."""
+    processes = _of(fleet, f"{node}.")
+    directory = fleet.path.parent / "nodes" / node
+    for process in processes:
+        os.kill(pid_of(fleet, process), signal.SIGSTOP)
+    for path in (directory / "journal", directory / "lastgood"):
+        shutil.rmtree(path)
+        path.mkdir()
+    with killed(fleet, *processes):
+        yield
+
+
+@contextmanager
+def restarted(fleet: Fleet, *processes: str) -> Iterator[None]:
+    """One after the other ends in its orderly way and is started again."""
+    for process in processes:
+        pid = pid_of(fleet, process)
+        os.kill(pid, signal.SIGTERM)
+        eventually(lambda process=process, pid=pid: is_back(fleet, process, pid), f"{process} back", within_s=60)
+    yield
+
+
 def is_back(fleet: Fleet, process: str, old_pid: int) -> bool:
     """Whether another process runs under this name now, and answers where it exports figures."""
     pid = pid_of(fleet, process)
@@ -127,21 +151,35 @@ def catalogue(fleet: Fleet) -> list[Fault]:
     faults = [Fault(f"kill {name}", lambda f, name=name: killed_often(f, name), 3.0) for name in once]
     faults += [Fault(f"freeze {name}", lambda f, name=name: frozen(f, name), 10.0) for name in once]
     faults += [
-        Fault("receiver and mx2.spool frozen", lambda f: frozen(f, "receiver", "mx2.spool"), 10.0, keeps_away=True),
+        Fault("receiver and mx2.spool frozen", lambda f: frozen(f, "receiver", "mx2.spool"), 10.0),
         Fault("receiver frozen a minute", lambda f: frozen(f, "receiver"), 60.0),
         Fault("PostgreSQL read-only", read_only, 10.0),
         Fault("PostgreSQL's connections killed", connections_killed, 5.0),
         Fault("PostgreSQL stopped immediately", stopped, 15.0),
-        Fault("mx1.spool cannot write", lambda f: writes_fail(f, "mx1.spool"), 10.0, keeps_away=True),
+        Fault("mx1.spool cannot write", lambda f: writes_fail(f, "mx1.spool"), 10.0),
         Fault("receiver cannot write", lambda f: writes_fail(f, "receiver"), 10.0),
         *(
             Fault(f"mx1 journal {how}", lambda f, how=how: segment_damaged(f, "mx1", how), 3.0)
             for how in ("torn", "flipped", "zeroed")
         ),
+        Fault("node mx1 lost with its disk", lambda f: disk_lost(f, "mx1"), 5.0),
+        Fault("rolling restart of everything", lambda f: restarted(f, *everything), 2.0),
         Fault("node mx1 killed whole", lambda f: killed(f, *_of(f, "mx1.")), 5.0),
-        Fault("everything killed", lambda f: killed(f, *everything), 10.0, keeps_away=True),
+        Fault("everything killed", lambda f: killed(f, *everything), 10.0),
     ]
-    return faults
+    return faults + (_of_the_network(fleet) if network.is_ours() else [])
+
+
+def _of_the_network(fleet: Fleet) -> list[Fault]:
+    faults = []
+    for link, ports in network.ports(fleet).items():
+        faults += [
+            Fault(f"{link} cut", lambda f, ports=ports: network.cut(f, *ports), 15.0),
+            Fault(f"{link} cut one way", lambda f, ports=ports: network.cut(f, *ports, answers_only=True), 15.0),
+            Fault(f"{link} flapping", lambda f, ports=ports: network.flapping(f, *ports), 15.0),
+        ]
+    both = network.ports(fleet)["node–node"] + network.ports(fleet)["node–quarantine"]
+    return [*faults, Fault("node–node and node–quarantine cut", lambda f: network.cut(f, *both), 15.0)]
 
 
 def _of(fleet: Fleet, prefix: str) -> list[str]:
