@@ -4,7 +4,7 @@ PY := .venv/bin/python
 export VAR PORT_BASE DNS_UPSTREAM
 
 .DEFAULT_GOAL := help
-.PHONY: drill help ready up down clean status demo test bench-relay lint format docs
+.PHONY: drill help ready up down clean status demo test bench-relay bench-smtp fuzz-smtp lint format docs
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -30,6 +30,13 @@ demo: up ## The main job, narrated, on the running cluster
 test: ## Every test, a private cluster included
 	@control/local/prepare.sh --tests
 	@$(PY) -m pytest -q $(ARGS)
+
+bench-smtp: ready ## CPU a mail costs a node and the peers found here, and what a crowd costs (SHORT=1: that it runs)
+	@$(PY) -m tests.bench.smtp $(if $(SHORT),--short) $(ARGS)
+	@$(PY) -m tests.bench.crowd $(if $(SHORT),--short)
+
+fuzz-smtp: ready ## Mutated dialogues against the SMTP front for SECONDS (60), its report in var/fuzz-smtp.json
+	@$(PY) -m tests.fuzz.smtp --seconds $(or $(SECONDS),60) $(ARGS)
 
 bench-relay: ready ## CPU a relayed mail costs, our client beside aiosmtplib (needs Debian's postfix for smtp-sink)
 	@$(PY) -m tests.bench.relay

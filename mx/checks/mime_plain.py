@@ -11,7 +11,7 @@ from mx import headers
 from mx.checks import magic, mime_text
 from mx.filter import Message, Part
 
-MOST_BYTES = 64 * 1024
+MOST_BYTES = 2 * 1024 * 1024
 MOST_HEADER_BYTES = 8 * 1024
 
 _STRUCTURE = re.compile(rb"\n(?:content-|mime-version)|=\?", re.IGNORECASE)
