@@ -124,16 +124,28 @@ def lines(
     *,
     unit: str = "",
     show: Callable[[float], str] = compact,
+    colours: Mapping[str, int] | None = None,
 ) -> Figure:
-    """One line a series between the times of `span`."""
+    """One line a series between the times of `span`; `colours` for names that have one of their own on every page."""
     finite = {name: [p for p in points if math.isfinite(p[1])] for name, points in series.items()}
     finite = {name: points for name, points in finite.items() if points}
     top = ceiling(max((value for points in finite.values() for _, value in points), default=0))
-    drawn = tuple(Line(_path(points, span, top), index % 8) for index, points in enumerate(finite.values()))
+    chosen = tuple((colours or {}).get(name, index % 8) for index, name in enumerate(finite))
+    drawn = tuple(
+        Line(_path(points, span, top), colour) for points, colour in zip(finite.values(), chosen, strict=True)
+    )
     rows = tuple(_row(name, points, show) for name, points in finite.items())
     summary = "; ".join(f"{row.name} now {row.last}" for row in rows)
     return Figure(
-        title, tuple(finite), _y_ticks(top, show), _times(span), lines=drawn, rows=rows, unit=unit, summary=summary
+        title,
+        tuple(finite),
+        _y_ticks(top, show),
+        _times(span),
+        lines=drawn,
+        colours=chosen,
+        rows=rows,
+        unit=unit,
+        summary=summary,
     )
 
 

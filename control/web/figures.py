@@ -12,6 +12,7 @@ from control.web import charts, shell, words
 from control.web.prometheus import Prometheus, PrometheusAway, Series
 
 RANGES = {"15m": 900, "1h": 3600, "6h": 21600, "24h": 86400, "7d": 604800}
+COLOURS = {words.label(name): colour for name, colour in words.OUTCOME_COLOURS.items()}
 POINTS = 150
 """Samples a line; more than a phone can show, fewer than would slow the page."""
 
@@ -57,10 +58,14 @@ CHARTS = (
         words.age,
         "p99",
     ),
-    Asked("In the spool", "sum by (node) (syncd_spool_records)", "node", "records"),
-    Asked("Oldest in the spool", "max by (node) (syncd_spool_oldest_seconds)", "node", "age", words.age),
-    Asked("Settings revision", "max by (node) (syncd_follow_revision)", "node"),
-    Asked("Since etcd was heard", "max by (node) (syncd_follow_heard_seconds)", "node", "age", words.age),
+    Asked("In the spool", 'sum by (node) (syncd_spool_records{process="spool"})', "node", "records"),
+    Asked(
+        "Oldest in the spool", 'max by (node) (syncd_spool_oldest_seconds{process="spool"})', "node", "age", words.age
+    ),
+    Asked("Settings revision", 'max by (node) (syncd_follow_revision{process="follow"})', "node"),
+    Asked(
+        "Since etcd was heard", 'max by (node) (syncd_follow_heard_seconds{process="follow"})', "node", "age", words.age
+    ),
     Asked("Ledger drift", "sum by (node) (mx_ledger_drift)", "node", "recipients, must be 0"),
 )
 
@@ -96,7 +101,7 @@ async def _chart(prometheus: Prometheus, asked: Asked, start: float, end: float)
     window = f"{max(60, int(step * 4))}s"
     found = await prometheus.over(asked.query.replace("$window", window), start, end, step)
     series = {_name(each, asked): each.points for each in sorted(found, key=lambda each: _name(each, asked))}
-    return charts.lines(asked.title, series, (start, end), unit=asked.unit, show=asked.show)
+    return charts.lines(asked.title, series, (start, end), unit=asked.unit, show=asked.show, colours=COLOURS)
 
 
 def _name(series: Series, asked: Asked) -> str:
@@ -110,7 +115,7 @@ async def _tiles(prometheus: Prometheus) -> list[Tile]:
         _one(prometheus, "count(up == 0) or vector(0)"),
         _one(prometheus, "sum(rate(mx_ledger_recipients_total[1m]))"),
         _one(prometheus, "sum(abs(mx_ledger_drift))"),
-        _one(prometheus, "min(syncd_follow_revision)"),
+        _one(prometheus, 'min(syncd_follow_revision{process="follow"})'),
     )
     return [
         Tile("Processes up", _shown(up), "all answer" if not down else f"{down:.0f} do not answer", _tone(down, up)),

@@ -12,8 +12,7 @@ from control.store import rollups
 from control.web import charts, shell, words
 
 DAYS = 14
-SERIES = {"delivered": 0, "kept": 2, "refused": 3, "deferred": 6}
-"""Outcome → colour, the same in tiles and chart."""
+SERIES = {name: words.OUTCOME_COLOURS[name] for name in ("delivered", "kept", "refused", "deferred")}
 
 blueprint = Blueprint("overview", __name__)
 

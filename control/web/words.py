@@ -37,6 +37,8 @@ REASONS = {
     "unknown_user": "Unknown recipient",
     "dnsbl": "Block list",
 }
+OUTCOME_COLOURS = {"delivered": 0, "later": 1, "kept": 2, "refused": 3, "abandoned": 5, "deferred": 6}
+"""Outcome → its colour's number in the style sheet, the same on every page."""
 CLIPPED_ITEMS = 20
 """Items of a list that evidence and diffs show; the rest is counted."""
 

@@ -125,7 +125,8 @@ def restarted(fleet: Fleet, *processes: str) -> Iterator[None]:
     """One after the other ends in its orderly way and is started again."""
     for process in processes:
         pid = pid_of(fleet, process)
-        os.kill(pid, signal.SIGTERM)
+        # PostgreSQL waits for its clients after SIGTERM, for ever; SIGINT is its orderly end.
+        os.kill(pid, signal.SIGINT if process == "postgres" else signal.SIGTERM)
         eventually(lambda process=process, pid=pid: is_back(fleet, process, pid), f"{process} back", within_s=60)
     yield
 

@@ -54,3 +54,14 @@ def test_the_ledger_adds_up(fleet: Fleet) -> None:
         outcomes = fleet.metric(worker, "mx_ledger_recipients_total") + fleet.metric(worker, "mx_ledger_in_flight")
         assert fleet.metric(worker, "mx_ledger_entered_total") == outcomes
         assert fleet.metric(worker, "mx_ledger_drift") == 0
+
+
+def test_a_healthy_cluster_raises_no_alert(fleet: Fleet) -> None:
+    """A gauge that another process exports at 0 must not look like trouble: there has to be a moment without any."""
+
+    def raised() -> list[str]:
+        answer = httpx.get(fleet.demo["prometheus"].rstrip("/") + "/api/v1/alerts", timeout=10).json()
+        return [f"{each['labels']['alertname']} {each['labels']}" for each in answer["data"]["alerts"]]
+
+    seen: list[list[str]] = []
+    eventually(lambda: seen.append(raised()) or not seen[-1], "a moment without alerts", within_s=120)
