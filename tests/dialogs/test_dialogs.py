@@ -6,6 +6,10 @@ A file holds cases; `=== name` begins one. Lines of a case:
     C= text      the same without CRLF; a line `C* n text` sends text n times
     S: pattern   the next line of the server matches (`*` any characters, `?` one)
     S* pattern   lines are read up to the last one of the reply, and that one matches
+    hello        the greeting, and EHLO with its answer
+    mail S R …   MAIL from S and RCPT to each R, each answered 250 (S may be <>)
+    data         DATA, answered 354
+    set name v   before the first line of the dialogue: a setting of `config.Smtp` or of its limits
     tls          the client starts TLS
     half-close   the client sends no more
     end          the server closes the connection
@@ -22,9 +26,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
+from syncd.config import Smtp, SmtpLimits
 from syncd.spool.record import Kind
 from tests.certificates import server_context
 from tests.mx.client import until
@@ -33,6 +40,7 @@ from tests.nexthops import Mailbox, real
 
 HERE = Path(__file__).parent
 MAX_MESSAGE_BYTES = 300_000
+SMTP_FIELDS = {one.name: one.type for one in msgspec.structs.fields(Smtp)}
 
 
 @dataclass
@@ -59,6 +67,13 @@ class Player:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
+        self._acts = {
+            "hello": self._hello,
+            "data": self._data,
+            "tls": self._start_tls,
+            "half-close": self._half_close,
+            "end": self._end,
+        }
 
     async def play(self, line: str) -> None:
         """One line of the case."""
@@ -70,8 +85,26 @@ class Player:
             self._writer.write(_bytes(text) * int(count))
         elif kind in ("S:", "S*"):
             await self._expect(rest, last=kind == "S*")
+        elif kind == "mail":
+            await self._mail(*rest.split(" "))
         else:
-            await {"tls": self._start_tls, "half-close": self._half_close, "end": self._end}[kind]()
+            await self._acts[kind]()
+
+    async def _hello(self) -> None:
+        await self._expect("220 *", last=False)
+        await self._say("EHLO client.test", "250 *")
+
+    async def _mail(self, sender: str, *recipients: str) -> None:
+        await self._say(f"MAIL FROM:<{sender.strip('<>')}>", "250 2.1.0 *")
+        for recipient in recipients:
+            await self._say(f"RCPT TO:<{recipient}>", "250 2.1.5 *")
+
+    async def _data(self) -> None:
+        await self._say("DATA", "354 *")
+
+    async def _say(self, command: str, pattern: str) -> None:
+        self._writer.write(command.encode() + b"\r\n")
+        await self._expect(pattern, last=True)
 
     async def _expect(self, pattern: str, *, last: bool) -> None:
         async with asyncio.timeout(10):
@@ -90,8 +123,11 @@ class Player:
         self._writer.write_eof()
 
     async def _end(self) -> None:
-        async with asyncio.timeout(10):
-            rest = await self._reader.read()
+        async with asyncio.timeout(15):
+            try:
+                rest = await self._reader.read()
+            except ConnectionResetError:
+                rest = b""
         assert rest == b"", f"the server said {rest!r} before it closed"
 
 
@@ -100,26 +136,32 @@ def _bytes(text: str) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def domains(mailbox: Mailbox, tls: ssl.SSLContext) -> AsyncIterator[Running]:
+async def domains(mailbox: Mailbox, tls: ssl.SSLContext, settings: dict[str, str]) -> AsyncIterator[Running]:
     """The domains of the dialogues: each is named by how it behaves."""
+    limits = {name: settings.pop(name) for name in list(settings) if name in SmtpLimits.__struct_fields__}
+    smtp: dict[str, Any] = {"max_message_bytes": MAX_MESSAGE_BYTES, "limits": {"idle_s": 20.0, **limits}, **settings}
+    if "proxies" in smtp:
+        smtp["proxies"] = smtp["proxies"].split(",")
+    smtp = {name: msgspec.convert(value, SMTP_FIELDS[name], strict=False) for name, value in smtp.items()}
     async with real(mailbox) as hop:
         policies = [
             Known("open.test", (hop,), sections("off")),
             Known("strict.test", (hop,), sections()),
             Known("listed.test", (hop,), sections(), ListedOnly(frozenset({"known"}))),
         ]
-        async with running(policies, tls=tls, max_message_bytes=MAX_MESSAGE_BYTES) as front:
+        async with running(policies, tls=tls, **smtp) as front:
             yield front
 
 
 @pytest.mark.parametrize("case", _cases(), ids=lambda case: case.where)
 async def test_dialogue(case: Case, tmp_path: Path) -> None:
     mailbox = Mailbox()
-    async with domains(mailbox, server_context(tmp_path)) as front:
+    settings = dict(line.split(" ")[1:] for _, line in case.lines if line.startswith("set "))
+    async with domains(mailbox, server_context(tmp_path), settings) as front:
         reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
         player = Player(reader, writer)
         for number, line in case.lines:
-            if not line.startswith("="):
+            if not line.startswith(("=", "set ")):
                 try:
                     await player.play(line)
                 except (AssertionError, TimeoutError, KeyError) as error:
