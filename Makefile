@@ -4,7 +4,7 @@ PY := .venv/bin/python
 export VAR PORT_BASE DNS_UPSTREAM
 
 .DEFAULT_GOAL := help
-.PHONY: drill help ready up down clean status demo test bench-relay bench-smtp fuzz-smtp lint format docs
+.PHONY: drill model-sync help ready up down clean status demo test bench-relay bench-smtp fuzz-smtp lint format docs
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -29,7 +29,7 @@ demo: up ## The main job, narrated, on the running cluster
 
 test: ## Every test, a private cluster included
 	@control/local/prepare.sh --tests
-	@$(PY) -m pytest -q $(ARGS)
+	@$(PY) -m pytest -q -n 2 --dist loadgroup $(ARGS)
 
 bench-smtp: ready ## CPU a mail costs a node and the peers found here, and what a crowd costs (SHORT=1: that it runs)
 	@$(PY) -m tests.bench.smtp $(if $(SHORT),--short) $(ARGS)
@@ -43,6 +43,9 @@ bench-relay: ready ## CPU a relayed mail costs, our client beside aiosmtplib (ne
 
 drill: ready ## Break a cluster under load, fault by fault (SHORT=1, ONLY="names", DEMO=path of a running one)
 	@$(PY) -m tests.drill $(if $(DEMO),--demo $(DEMO)) $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+model-sync: ready ## Settings sync's model for STEPS (200000): real code, simulated services; report in var/model-sync.json
+	@$(PY) -m tests.syncd.model --steps $(or $(STEPS),200000) $(ARGS)
 
 lint: ready ## Style, types, import rules, Terraform's format
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

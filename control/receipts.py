@@ -40,14 +40,18 @@ class Target(Protocol):
     def key(self) -> str: ...
     @property
     def members(self) -> Sequence[str]: ...
+    @property
+    def stamp(self) -> int: ...
 
 
 class Meta(msgspec.Struct, frozen=True):
     """What was published last, and the digest of all of it."""
 
-    generation: int
-    revision: int
-    digest: str
+    generation: int = 0
+    revision: int = 0
+    digest: str = ""
+    stamp: int = 0
+    filling: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ class Receipts:
     def __init__(self) -> None:
         self._heard: dict[str, Heard] = {}
         self._reached: dict[str, deque[tuple[Point, float]]] = {}
-        self._digests: OrderedDict[Point, str] = OrderedDict()
+        self._metas: OrderedDict[Point, Meta] = OrderedDict()
         self._committed: OrderedDict[Point, float] = OrderedDict()
         self._open: OrderedDict[Point, Target] = OrderedDict()
         self._news = asyncio.Event()
@@ -98,7 +102,7 @@ class Receipts:
     @property
     def published(self) -> Point | None:
         """The newest point known to be in etcd; None before META was seen."""
-        return next(reversed(self._digests), None)
+        return next(reversed(self._metas), None)
 
     def committed(self, target: Target) -> None:
         """Note that a change was committed just now, so that its way to the nodes is timed."""
@@ -135,9 +139,11 @@ class Receipts:
             self.silent(node)
 
     def wrote(self, value: bytes) -> None:
-        """Take META as it came. Raises msgspec.DecodeError for what is none."""
+        """Take META as it came; amid a fill it names nothing whole. Raises msgspec.DecodeError for what is none."""
         meta = msgspec.json.decode(value, type=Meta)
-        _remember(self._digests, (meta.generation, meta.revision), meta.digest)
+        if meta.filling:
+            return
+        _remember(self._metas, (meta.generation, meta.revision), meta)
         self._spread_news()
 
     def nodes(self, target: Target, names: Iterable[str] | None = None) -> dict[str, At]:
@@ -173,9 +179,13 @@ class Receipts:
         if heard is None:
             return At(False, UNHEARD, None, None, None)
         wanted = (target.generation, target.revision)
-        published = self._digests.get(heard.point)
-        agrees = None if published is None else published == heard.receipt.digest
-        applied = receipts.agrees(heard.receipt, wanted, published, target.key)
+        published = self._metas.get(heard.point)
+        agrees = None if published is None else published.digest == heard.receipt.digest
+        applied = (
+            published is not None
+            and receipts.agrees(heard.receipt, wanted, published.digest, target.key)
+            and _came_after(published, target)
+        )
         state = "unreadable" if target.key in heard.receipt.unreadable else heard.receipt.state
         age_s = time.monotonic() - heard.heard_at
         return At(applied, state, heard.receipt.revision, self._ms(name, wanted), age_s, agrees)
@@ -203,6 +213,12 @@ class Receipts:
             if self.applied(target):
                 del self._open[point]
                 metrics.propagation_seconds.observe(time.monotonic() - self._committed.get(point, time.monotonic()))
+
+
+def _came_after(published: Meta, target: Target) -> bool:
+    """Whether what was published can hold the change. A database that was restored counts its revisions again: then the
+    nodes are at a higher one, which was committed earlier, and have never seen this change."""
+    return not (published.stamp and target.stamp) or published.stamp >= target.stamp
 
 
 def _remember(table: OrderedDict[Point, Any], point: Point, value: Any) -> None:

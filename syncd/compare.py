@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+import msgspec
+
 from monitoring import log
 from syncd import keys
 from syncd.etcd import Etcd
@@ -22,7 +24,7 @@ _log = log.get(__name__)
 
 @dataclass(slots=True)
 class Difference:
-    """What has to be written. `found` has the elements of keys that etcd holds and should not hold so."""
+    """What has to be written, shards first. `found` has the elements of keys that etcd holds and should not hold so."""
 
     missing: list[str] = field(default_factory=list)
     found: dict[str, bytes] = field(default_factory=dict)
@@ -30,10 +32,14 @@ class Difference:
     tally: Tally = field(default_factory=Tally)
     """Of all that etcd holds now."""
 
+    @property
+    def is_garbage_only(self) -> bool:
+        """Whether there is nothing but shards that no key names."""
+        return not self.missing and all(key.startswith(keys.SHARDS) for key in self.surplus)
+
     def is_drift(self, meta: Meta) -> bool:
         """Whether etcd is not what its META says, or not what PostgreSQL says; shards too many are only garbage."""
-        lost = any(not key.startswith(keys.SHARDS) for key in self.surplus)
-        return bool(self.missing) or lost or (self.tally.digest, self.tally.count) != (meta.digest, meta.count)
+        return not self.is_garbage_only or (self.tally.digest, self.tally.count) != (meta.digest, meta.count)
 
 
 async def compare(etcd: Etcd, outbox: Outbox, at: Head, upto: int) -> Difference:
@@ -52,7 +58,7 @@ async def compare(etcd: Etcd, outbox: Outbox, at: Head, upto: int) -> Difference
     now = (await etcd.get(keys.META, revision=revision)).items if revision else ()
     if (now[0].revision if now else 0) != at.revision:
         raise Overtaken
-    found.missing = list(wanted)
+    found.missing = sorted(wanted, key=lambda key: not key.startswith(keys.SHARDS))
     return found
 
 
@@ -87,30 +93,43 @@ def named(key: str, canonical: bytes) -> tuple[str, ...]:
 
 
 async def republish(etcd: Etcd, outbox: Outbox, at: Head, point: Point, found: Difference) -> Head:
-    """Make etcd what the outbox is at `point`: shards, then what names them, then away with the rest, META last.
+    """Make etcd what the outbox is at `point`. Raises Overtaken, EtcdAway, DatabaseAway.
 
-    Until then META keeps the point it had; without one, it says that nothing is whole yet. Raises Overtaken.
+    In one transaction where that holds it. Else shards, then what names them, then away with the rest; until the last
+    one META keeps the point it had and says that etcd is being filled, so that nobody takes a mixture for a revision.
     """
-    shards = [key for key in found.missing if key.startswith(keys.SHARDS)]
-    settings = [key for key in found.missing if not key.startswith(keys.SHARDS)]
-    before = Meta(*at.point)
-    for chunk in _chunks(shards):
-        bodies = await outbox.shards([key.removeprefix(keys.SHARDS) for key in chunk])
-        at = await _write(etcd, at, {keys.shard(name): body for name, body in bodies.items()}, before, found)
-    for chunk in _chunks(settings):
-        values = await outbox.values(chunk, point[1])
-        at = await _write(etcd, at, {key: sealed(value) for key, value in values.items()}, before, found)
-    for chunk in _chunks(found.surplus):
-        at = await _write(etcd, at, dict.fromkeys(chunk), before, found)
-    return await write(etcd, at, {}, Meta(*point, digest=found.tally.digest, count=found.tally.count))
+    final = Meta(*point, stamp=await outbox.stamp(point[1]))
+    if len(found.missing) + len(found.surplus) <= AT_ONCE:
+        writes = {**await _values(outbox, found.missing, point[1]), **dict.fromkeys(found.surplus)}
+        if len(list(split(writes))) <= 1:
+            return await _write(etcd, at, writes, final, found)
+    meantime = msgspec.structs.replace(at.meta or Meta(), filling=not found.is_garbage_only)
+    for names in (found.missing, found.surplus):
+        for chunk in _chunks(names):
+            writes = await _values(outbox, chunk, point[1]) if names is found.missing else dict.fromkeys(chunk)
+            for part in split(writes):
+                at = await _write(etcd, at, part, meantime, found)
+    return await _write(etcd, at, {}, final, found)
+
+
+async def _values(outbox: Outbox, names: Sequence[str], upto: int) -> dict[str, bytes | None]:
+    """Values of keys, as they are to stand in etcd, shards first."""
+    shards = [key.removeprefix(keys.SHARDS) for key in names if key.startswith(keys.SHARDS)]
+    settings = [key for key in names if not key.startswith(keys.SHARDS)]
+    bodies = await outbox.shards(shards) if shards else {}
+    values = await outbox.values(settings, upto) if settings else {}
+    return {
+        **{keys.shard(name): body for name, body in bodies.items()},
+        **{key: sealed(value) for key, value in values.items()},
+    }
 
 
 async def _write(etcd: Etcd, at: Head, writes: dict[str, bytes | None], meta: Meta, found: Difference) -> Head:
-    for part in split(writes):
-        for key, value in part.items():
-            found.tally.change(found.found.get(key), None if value is None else element(key, value))
-        at = await write(etcd, at, part, Meta(meta.generation, meta.revision, found.tally.digest, found.tally.count))
-    return at
+    for key, value in writes.items():
+        found.tally.change(found.found.get(key), None if value is None else element(key, value))
+    return await write(
+        etcd, at, writes, msgspec.structs.replace(meta, digest=found.tally.digest, count=found.tally.count)
+    )
 
 
 def _chunks(names: Sequence[str]) -> Iterator[list[str]]:

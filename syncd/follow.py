@@ -7,7 +7,7 @@ store goes on serving what it has, and says how old that is.
 
 import asyncio
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import aclosing
 
 import msgspec
@@ -16,10 +16,11 @@ from monitoring import log
 from monitoring.metrics import syncd as metrics
 from syncd import config, keys, reconcile
 from syncd.etcd import Etcd
+from syncd.intake import Decode, Intake
 from syncd.kv import PAGE, Changes, Compacted, EtcdError, Page, after
-from syncd.lastgood import Change, Writer
+from syncd.lastgood import Writer
 from syncd.layers import Member
-from syncd.published import HASH_CHARS, Meta, Point, Tally, Unreadable, element, opened, read_meta
+from syncd.published import HASH_CHARS, Meta, Point, Unreadable, read_meta
 from syncd.receipts import Reporter
 from syncd.rotate import Rotation
 from syncd.status import State, Status, boot_id, monotonic
@@ -36,9 +37,6 @@ OUT_S = 30.0
 BREATH = 250
 """Values that are decoded in one go before others get a turn."""
 
-Decode = Callable[[str, bytes], None]
-"""Given a key and its canonical bytes, raises `Unreadable` when the declarations that will judge cannot read them."""
-
 _log = log.get(__name__)
 
 
@@ -49,8 +47,17 @@ class Doubtful(Exception):
 class Follower:
     """Follows etcd into one store."""
 
-    def __init__(self, node: str, place: config.Etcd, store: Writer, decode: Decode, warmer: Warmer) -> None:
+    def __init__(
+        self,
+        node: str,
+        place: config.Etcd,
+        store: Writer,
+        decode: Decode,
+        warmer: Warmer,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._place, self._store, self._decode, self._warmer = place, store, decode, warmer
+        self._clock = clock
         self._doubt: reconcile.Cause | None = None
         self._doubted_at = float("-inf")
         self._out, self._out_until = store.status.out, store.status.out_until
@@ -69,7 +76,7 @@ class Follower:
         while True:
             try:
                 async with Etcd(self._place, attempt=failures) as etcd, asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._follow(etcd), name="follow")
+                    tasks.create_task(self.follow(etcd), name="follow")
                     tasks.create_task(self._reporter.run(etcd), name="report")
                     tasks.create_task(self._warmer.run(self._store), name="warm")
                     tasks.create_task(self._rotation.run(etcd), name="rotation")
@@ -77,9 +84,13 @@ class Follower:
                 failures = 1 if self.status.state == "live" else failures + 1
                 if failures == 1:
                     _log.warning("etcd_lost", error=_first(errors), revision=self.status.revision)
-            self._say("stale" if self.status.complete else "unsynced")
+            self.lost()
             pause_s = BACKOFF_S[min(failures, len(BACKOFF_S)) - 1]
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+
+    def lost(self) -> None:
+        """The connection has ended: what is here is served on, and grows old."""
+        self._say("stale" if self.status.complete else "unsynced")
 
     @property
     def members(self) -> frozenset[str]:
@@ -103,7 +114,8 @@ class Follower:
             await asyncio.sleep(READER_CHECK_S)
             self._store.drop_stale_readers()
 
-    async def _follow(self, etcd: Etcd) -> None:
+    async def follow(self, etcd: Etcd) -> None:
+        """Follow over this connection until it fails. Raises EtcdError."""
         while True:
             source = await self._source(etcd)
             step = reconcile.begin(self.status, source, self._doubt)
@@ -156,34 +168,19 @@ class Follower:
         if step.ignored:
             metrics.follow_ignored.inc(step.ignored)
             _log.warning("not_published_by_a_publisher", keys=step.ignored, etcd_revision=step.etcd_revision)
-        tally = Tally(self.status.digest, self.status.count)
-        unreadable = set(self.status.unreadable)
         with self._store.change() as change:
+            intake = Intake(change, self._decode, self.status, anew=False)
             for key, value in step.changes.items():
-                new = None if value is None else element(key, value)
-                tally.change(change.hash_of(key), new)
-                self._put(change, key, value, new, unreadable)
-            change.status = self._status_after(step.meta, tally, step.etcd_revision, unreadable)
+                intake.changed(key, value)
+            change.status = self._status_after(step.meta, intake, step.etcd_revision)
         metrics.follow_events.inc(len(step.changes))
         self._tell()
         self._warmer.want(step.changes)
         if step.meta and not self.status.agrees:
-            _log.error("digest_differs", revision=self.status.revision, ours=tally.digest, theirs=step.meta.digest)
+            _log.error(
+                "digest_differs", revision=self.status.revision, ours=self.status.digest, theirs=step.meta.digest
+            )
             self._doubt = "digest" if self._may_load() else None
-
-    def _put(self, change: Change, key: str, value: bytes | None, hashed: bytes | None, unreadable: set[str]) -> None:
-        unreadable.discard(key)
-        if value is None or hashed is None:
-            change.delete(key)
-            return
-        try:
-            self._decode(key, opened(key, value))
-        except Unreadable as error:
-            _log.error("unreadable", key=key, error=str(error))
-            unreadable.add(key)
-            change.put_unreadable(key, hashed)
-        else:
-            change.put(key, value, hashed)
 
     async def _load_or_keep(self, etcd: Etcd, cause: reconcile.Cause) -> reconcile.Resume | reconcile.Keep:
         if not self._may_load():
@@ -194,7 +191,7 @@ class Follower:
         try:
             await self._load(etcd)
         except Doubtful as error:
-            self._doubt, self._doubted_at = "digest", monotonic()
+            self._doubt, self._doubted_at = "digest", self._clock()
             _log.error("load_differs", error=str(error))
             return reconcile.Keep(str(error))
         self._doubt = None
@@ -204,33 +201,19 @@ class Follower:
     async def _load(self, etcd: Etcd) -> None:
         """Make the store what etcd holds at one revision. Raises Doubtful, and then nothing was changed."""
         head = await etcd.get(keys.META)
-        meta = read_meta(head.values().get(keys.META, b""))
-        tally, unreadable = Tally(), set[str]()
+        meta = _meta_of(head, self.status)
         with self._store.change() as change:
+            intake = Intake(change, self._decode, self.status, anew=True)
             for prefix, page in ((keys.SETTINGS, PAGE), (keys.SHARDS, SHARD_PAGE)):
                 start = prefix
                 async for found in etcd.pages(prefix, after(prefix), revision=head.revision, page=page):
-                    start = await self._take_page(change, start, found, tally, unreadable)
-                _delete_all_but((), change, start, after(prefix))
+                    start = await _take_page(intake, start, found)
+                intake.drop_all_but((), start, after(prefix))
+            tally = intake.tally
             if (tally.digest, tally.count) != (meta.digest, meta.count):
                 raise Doubtful(f"content {tally.digest} of {tally.count} keys, META says {meta.digest} of {meta.count}")
-            status = self._status_after(meta, tally, head.revision, unreadable)
+            status = self._status_after(meta, intake, head.revision)
             change.status = msgspec.structs.replace(status, cluster=head.cluster, complete=True)
-
-    async def _take_page(self, change: Change, start: str, page: Page, tally: Tally, unreadable: set[str]) -> str:
-        """Take in one page; returns where the next one begins."""
-        for number, (key, value) in enumerate(page.values().items(), 1):
-            hashed = element(key, value)
-            tally.change(None, hashed)
-            if change.hash_of(key) != hashed or key in self.status.unreadable:
-                self._put(change, key, value, hashed, unreadable)
-            if number % BREATH == 0:
-                await asyncio.sleep(0)
-        if not page.items:
-            return start
-        end = page.items[-1].key + "\0"
-        _delete_all_but({item.key for item in page.items}, change, start, end)
-        return end
 
     async def _wait(self, etcd: Etcd, source: reconcile.Source, why: str) -> None:
         """Serve what is here until the source changes, or until it is time to try again what was in doubt."""
@@ -243,18 +226,18 @@ class Follower:
                     return
 
     def _may_load(self) -> bool:
-        return monotonic() - self._doubted_at > DOUBT_AGAIN_S
+        return self._clock() - self._doubted_at > DOUBT_AGAIN_S
 
-    def _status_after(self, meta: Meta | None, tally: Tally, etcd_revision: int, unreadable: set[str]) -> Status:
+    def _status_after(self, meta: Meta | None, intake: Intake, etcd_revision: int) -> Status:
         found = {} if meta is None else {"generation": meta.generation, "revision": meta.revision}
         return msgspec.structs.replace(
             self.status,
             **found,
             published=self.status.published if meta is None else meta.digest,
-            digest=tally.digest,
-            count=tally.count,
+            digest=intake.tally.digest,
+            count=intake.tally.count,
             etcd_revision=etcd_revision,
-            unreadable=tuple(sorted(unreadable)),
+            unreadable=tuple(sorted(intake.unreadable)),
             heard_at=monotonic(),
             boot=boot_id(),
             out=self._out,
@@ -280,10 +263,28 @@ class Follower:
         self._reporter.tell(self.status)
 
 
-def _delete_all_but(kept: Collection[str], change: Change, start: str, end: str) -> None:
-    for key in change.keys(start, end):
-        if key not in kept:
-            change.delete(key)
+async def _take_page(intake: Intake, start: str, page: Page) -> str:
+    """Take in one page; returns where the next one begins."""
+    for number, (key, value) in enumerate(page.values().items(), 1):
+        intake.found(key, value)
+        if number % BREATH == 0:
+            await asyncio.sleep(0)
+    if not page.items:
+        return start
+    end = page.items[-1].key + "\0"
+    intake.drop_all_but({item.key for item in page.items}, start, end)
+    return end
+
+
+def _meta_of(page: Page, have: Status) -> Meta:
+    """META as it is to be loaded. Raises Doubtful when it went, was spoilt, or a fill began since it was looked at."""
+    try:
+        meta = read_meta(page.values().get(keys.META, b""))
+    except Unreadable as error:
+        raise Doubtful(str(error)) from error
+    if not meta.is_whole or (have.complete and meta.point < have.point):
+        raise Doubtful(f"META says {meta} by now")
+    return meta
 
 
 def _is_joined(value: bytes) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Self
 import lmdb
 import msgspec
 
+from syncd import keys
 from syncd.published import Tally, element
 from syncd.status import Status
 
@@ -123,7 +124,8 @@ class Writer:
             unreadable = {key.encode() for key in status.unreadable}
             for key, value in txn.cursor(self._values):
                 hashed = txn.get(key, db=self._hashes)
-                if key not in unreadable and hashed != element(key.decode(), value):
+                is_kept = hashed is None and key.startswith(keys.SHARDS.encode())  # only served on: see keep_serving
+                if key not in unreadable and not is_kept and hashed != element(key.decode(), value):
                     raise Torn(f"{key!r} has another value than was written")
         if (tally.digest, tally.count) != (status.digest, status.count):
             raise Torn("the content is not what the status says")
@@ -142,6 +144,11 @@ class Change:
         found: bytes | None = self._txn.get(key.encode(), db=self._hashes)
         return found
 
+    def value(self, key: str) -> bytes | None:
+        """What is served of a key."""
+        found: bytes | None = self._txn.get(key.encode(), db=self._values)
+        return found
+
     def put(self, key: str, value: bytes, hashed: bytes) -> None:
         """Serve a value."""
         self._txn.put(key.encode(), value, db=self._values)
@@ -150,6 +157,10 @@ class Change:
     def put_unreadable(self, key: str, hashed: bytes) -> None:
         """Note that etcd holds what we cannot read; what we serve stays."""
         self._txn.put(key.encode(), hashed, db=self._hashes)
+
+    def keep_serving(self, key: str) -> None:
+        """Note that etcd does not hold it any more; what we serve stays."""
+        self._txn.delete(key.encode(), db=self._hashes)
 
     def delete(self, key: str) -> None:
         """Serve it no longer."""

@@ -23,6 +23,11 @@ READ_AT_ONCE = 2000
 
 T = TypeVar("T")
 
+_STAMP = "(extract(epoch from committed_at) * 1000000)::bigint"
+_ROW = (
+    f"select revision, key, value, committed_at, bulk, {_STAMP} as stamp,"
+    " (select generation from revision_counter) as generation from outbox"
+)
 _LAST = (
     "select distinct on (key) key, value from outbox where revision <= $1 {}order by key, revision desc, position desc"
 )
@@ -41,6 +46,10 @@ class Row:
     value: bytes | None
     committed_at: datetime
     bulk: bool = False
+    stamp: int = 0
+    """`committed_at` in µs."""
+    generation: int = 1
+    """That of the counter when the row was read."""
 
 
 class Outbox:
@@ -57,10 +66,7 @@ class Outbox:
 
     async def changes(self, after: int, most: int) -> Sequence[Row]:
         """The next changes behind a revision, in order: at most so many, but the first revision whole."""
-        query = (
-            "select revision, key, value, committed_at, bulk from outbox where revision > $1"
-            " order by revision, position limit $2"
-        )
+        query = _ROW + " where revision > $1 order by revision, position limit $2"
         rows = [Row(**dict(row)) for row in await _answer(self._connection.fetch(query, after, most + 1))]
         if len(rows) <= most:
             return rows
@@ -71,6 +77,11 @@ class Outbox:
         """Whether every revision behind `after` up to `upto` is still here."""
         query = "select count(distinct revision) from outbox where revision > $1 and revision <= $2"
         return bool(await _answer(self._connection.fetchval(query, after, upto)) == upto - after)
+
+    async def stamp(self, revision: int) -> int:
+        """When a revision was committed, in µs; 0 when it is not here."""
+        query = f"select {_STAMP} from outbox where revision = $1 order by position desc limit 1"
+        return int(await _answer(self._connection.fetchval(query, revision)) or 0)
 
     async def lag(self, after: int) -> int:
         """How many rows are behind a revision."""
@@ -124,7 +135,7 @@ class Outbox:
         )
 
     async def _revision(self, revision: int) -> Sequence[Row]:
-        query = "select revision, key, value, committed_at, bulk from outbox where revision = $1 order by position"
+        query = _ROW + " where revision = $1 order by position"
         return [Row(**dict(row)) for row in await _answer(self._connection.fetch(query, revision))]
 
 

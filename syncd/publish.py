@@ -27,6 +27,8 @@ POLL_S = 1.0
 """Between looks for what no notification told of, and at META, which somebody may have taken away."""
 LEASE_S = 5
 COMPARE_S = 900.0
+COMPARE_TRIES = 10
+"""A compare needs a META that stays for the time of one question; at 100 changes a second the first try fails often."""
 STOPPED_S = 5.0
 BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 TIDY_S = 600.0
@@ -44,7 +46,7 @@ class Publisher:
     def __init__(self, dsn: str, place: config.Etcd, identity: str) -> None:
         self._dsn, self._place, self._identity = dsn, place, identity.encode()
         self._well = False
-        self._compared_at = float("-inf")
+        self._suspect = False
 
     @property
     def trouble(self) -> str:
@@ -70,7 +72,8 @@ class Publisher:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_hold(etcd, lease), name="election")
                 tasks.create_task(_tidy(etcd), name="tidy")
-                tasks.create_task(self._publish(etcd, rows), name="publish")
+                tasks.create_task(self.publish(etcd, rows), name="publish")
+                tasks.create_task(self._compare_often(etcd), name="compare")
 
     async def _elected(self, etcd: Etcd) -> int:
         """Wait until nobody else publishes; returns the lease."""
@@ -84,12 +87,15 @@ class Publisher:
                     return lease
             await asyncio.sleep(POLL_S)
 
-    async def _publish(self, etcd: Etcd, rows: Outbox) -> None:
+    async def publish(self, etcd: Etcd, rows: Outbox) -> None:
+        """Publish over these connections until one fails. Raises EtcdError, DatabaseAway."""
         while True:
             try:
                 head, counter = await put.head(etcd), await rows.counter()
                 gapless = await rows.is_gapless(head.point[1], counter[1])
-                step = reconcile.publish(head.meta, counter, gapless=gapless)
+                stamp = await rows.stamp(head.point[1])
+                step = reconcile.publish(head.meta, counter, gapless=gapless, stamp=stamp)
+                metrics.publish_stopped.set(step is Step.STOP)
                 if step is Step.STOP:
                     await self._stop(head, counter)
                 elif step is Step.REPUBLISH:
@@ -105,70 +111,107 @@ class Publisher:
             "database_behind_etcd",
             etcd=head.point,
             database=counter,
-            hint="was PostgreSQL restored? raise revision_counter.generation above etcd's to publish it as it is",
+            hint="was PostgreSQL restored? `mxctl restore` publishes it as it is, under a new generation",
         )
-        await asyncio.sleep(STOPPED_S)
+        await self._pause(STOPPED_S)
 
     async def _republish(self, etcd: Etcd, rows: Outbox, head: Head, counter: Point) -> None:
         found = await compare.compare(etcd, rows, head, counter[1])
         _log.warning("republishing", point=counter, missing=len(found.missing), surplus=len(found.surplus))
         await compare.republish(etcd, rows, head, counter, found)
-        self._compared_at = time.monotonic()
 
     async def _drain(self, etcd: Etcd, rows: Outbox, head: Head) -> None:
         """Publish what is committed, as it is committed, until the source has to be looked at anew."""
         self._well = True
         while True:
+            if self._suspect:
+                self._suspect = False
+                await self._repair(etcd, rows, head)
+                return
             rows.news.clear()
             found = await rows.changes(head.point[1], AT_ONCE)
+            if not found and not await self._idle(etcd, rows, head):
+                return
+            if found and found[0].generation != head.point[0]:
+                return
             if found:
                 head = await self._put(etcd, rows, head, found)
-            elif not await self._idle(etcd, rows, head):
-                return
 
     async def _put(self, etcd: Etcd, rows: Outbox, head: Head, found: Sequence[Row]) -> Head:
-        bodies = await _missing_shards(etcd, rows, found)
-        if bodies:
-            head = await put.put(etcd, head, bodies, head.point)
-        writes = {row.key: None if row.value is None else sealed(row.value) for row in found}
-        head = await put.put(etcd, head, writes, (head.point[0], found[-1].revision))
-        now = datetime.now(UTC)
-        for row in found:
-            metrics.publish_seconds.labels("bulk" if row.bulk else "interactive").observe(
-                max(0.0, (now - row.committed_at).total_seconds())
-            )
-        metrics.publish_revision.set(head.point[1])
+        """Put the first of these changes into etcd, as many as one transaction holds."""
+        taken = put.fitting(found)
+        if not taken:
+            return await self._put_large(etcd, rows, head, found[0].revision)
+        for part in put.split(await _missing_shards(etcd, rows, taken)):
+            head = await put.put(etcd, head, part, {}, head.point, head.stamp)
+        writes = {row.key: None if row.value is None else sealed(row.value) for row in taken}
+        before = await rows.values(list(writes), head.point[1])
+        sealed_before = {key: sealed(value) for key, value in before.items()}
+        head = await put.put(etcd, head, writes, sealed_before, (head.point[0], taken[-1].revision), taken[-1].stamp)
+        _measure(taken)
         if len(found) >= AT_ONCE:
             metrics.publish_lag.set(await rows.lag(head.point[1]))
         return head
+
+    async def _put_large(self, etcd: Etcd, rows: Outbox, head: Head, revision: int) -> Head:
+        """A revision that no transaction holds (a repair of many keys) is put in by compare."""
+        found = await compare.compare(etcd, rows, head, revision)
+        return await compare.republish(etcd, rows, head, (head.point[0], revision), found)
 
     async def _idle(self, etcd: Etcd, rows: Outbox, head: Head) -> bool:
         """Wait for news. False when the position has to be found anew."""
         metrics.publish_revision.set(head.point[1])
         metrics.publish_lag.set(0)
+        if await self._news(rows):
+            return True
+        return (await put.head(etcd)).revision == head.revision and (await rows.counter())[0] == head.point[0]
+
+    async def _news(self, rows: Outbox) -> bool:
+        """Wait for news, or `POLL_S`; whether there are any."""
         try:
             await asyncio.wait_for(rows.news.wait(), POLL_S)
         except TimeoutError:
-            if (await put.head(etcd)).revision != head.revision or (await rows.counter())[0] != head.point[0]:
-                return False
-            if time.monotonic() - self._compared_at > COMPARE_S:
-                await self._repair(etcd, rows, head)
-                return False
+            return False
         return True
 
-    async def _repair(self, etcd: Etcd, rows: Outbox, head: Head) -> None:
-        """Compare everything; where etcd drifted, give what differs a revision of its own and publish that."""
-        await rows.trim(head.point[1] - KEEP_ROWS)
-        found = await compare.compare(etcd, rows, head, head.point[1])
-        self._compared_at = time.monotonic()
-        if not found.is_drift(head.meta or Meta()):
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def _compare_often(self, etcd: Etcd) -> None:
+        """Look for drift, beside publishing: 100,000 keys take seconds, for which nobody's change waits."""
+        while True:
+            async with outbox.connect(self._dsn) as rows:
+                await self.suspect(etcd, rows)
+            await asyncio.sleep(COMPARE_S)
+
+    async def suspect(self, etcd: Etcd, rows: Outbox) -> None:
+        """Compare once; if something differs, it is compared again and repaired between two changes."""
+        for _ in range(COMPARE_TRIES):
+            head = await put.head(etcd)
+            try:
+                found = await compare.compare(etcd, rows, head, head.point[1])
+            except Overtaken:
+                continue
+            if head.meta and head.meta.is_whole:
+                self._suspect = found.is_drift(head.meta) or bool(found.surplus)
+                await rows.trim(head.point[1] - KEEP_ROWS)
             return
-        drifted = [key for key in (*found.missing, *found.surplus) if not key.startswith(keys.SHARDS)]
-        metrics.publish_repairs.inc(len(found.missing) + len(found.surplus))
-        _log.error("etcd_drifted", missing=found.missing[:10], surplus=found.surplus[:10], count=len(drifted))
-        revision = await rows.renew(drifted)
-        point = (head.point[0], revision)
-        found = await compare.compare(etcd, rows, head, revision)
+
+    async def _repair(self, etcd: Etcd, rows: Outbox, head: Head) -> None:
+        """Compare everything; where etcd drifted, give what differs a revision of its own and publish that. Shards
+        that no key names any more are dropped."""
+        found = await compare.compare(etcd, rows, head, head.point[1])
+        point = head.point
+        if found.is_drift(head.meta or Meta()):
+            drifted = [key for key in (*found.missing, *found.surplus) if not key.startswith(keys.SHARDS)]
+            metrics.publish_repairs.inc(len(found.missing) + len(found.surplus))
+            _log.error("etcd_drifted", missing=found.missing[:10], surplus=found.surplus[:10], count=len(drifted))
+            point = (head.point[0], await rows.renew(drifted))
+            found = await compare.compare(etcd, rows, head, point[1])
+        elif found.surplus:
+            _log.info("shards_dropped", count=len(found.surplus))
+        else:
+            return
         await compare.republish(etcd, rows, head, point, found)
 
 
@@ -185,6 +228,14 @@ async def _missing_shards(etcd: Etcd, rows: Outbox, found: Sequence[Row]) -> dic
     if lost := set(missing) - set(bodies):
         _log.error("shards_not_in_database", shards=sorted(lost)[:10])
     return {keys.shard(name): body for name, body in bodies.items()}
+
+
+def _measure(rows: Sequence[Row]) -> None:
+    now = datetime.now(UTC)
+    for row in rows:
+        lane = metrics.publish_seconds.labels("bulk" if row.bulk else "interactive")
+        lane.observe(max(0.0, (now - row.committed_at).total_seconds()))
+    metrics.publish_revision.set(rows[-1].revision)
 
 
 async def _hold(etcd: Etcd, lease: int) -> None:

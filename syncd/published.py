@@ -25,13 +25,20 @@ class Unreadable(ValueError):
     """A value that is not what it says it is, or that our declarations cannot read."""
 
 
-class Meta(msgspec.Struct, frozen=True):
-    """What was published last. `generation` 0: nothing whole yet, a publisher is at its first fill."""
+class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was published last. `generation` 0: nothing whole yet, a publisher is at its first fill.
+
+    `stamp`: when `revision` was committed, in µs of PostgreSQL's clock; 0 when that is not known. Of a database that
+    was restored the same revision has another one. `filling`: a publisher is amid making the keys beside it another
+    revision; `digest` is that of what is there just now.
+    """
 
     generation: int = 0
     revision: int = 0
     digest: str = NOTHING.hex()
     count: int = 0
+    stamp: int = 0
+    filling: bool = False
 
     @property
     def point(self) -> Point:
@@ -41,7 +48,7 @@ class Meta(msgspec.Struct, frozen=True):
     @property
     def is_whole(self) -> bool:
         """Whether the keys beside it are all of some revision."""
-        return self.generation > 0
+        return self.generation > 0 and not self.filling
 
 
 class Tally:

@@ -1,11 +1,12 @@
 """Guarded writes of a publisher: every transaction names the META it was made for, and writes the next one.
 
-Whoever was overtaken writes nothing. The digest is kept from what etcd itself held before: no publisher has to
-remember what the one before it wrote.
+Whoever was overtaken writes nothing. META's digest is that of what PostgreSQL says, carried from change to change: it
+never takes in what somebody wrote into etcd by hand.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import msgspec
 
@@ -13,7 +14,11 @@ from monitoring import log
 from syncd import keys
 from syncd.etcd import Etcd
 from syncd.kv import MAX_OPERATIONS, MAX_WRITE_BYTES, Guard
-from syncd.published import Meta, Point, Tally, Unreadable, element, read_meta
+from syncd.outbox import Row
+from syncd.published import HASH_CHARS, Meta, Point, Tally, Unreadable, element, read_meta
+
+MAX_WRITES = MAX_OPERATIONS - 2
+"""In one transaction, beside META."""
 
 Writes = Mapping[str, bytes | None]
 """Values as they stand in etcd, by key; None deletes."""
@@ -37,6 +42,11 @@ class Head:
         """How far etcd is; (0, 0) when nothing is there."""
         return self.meta.point if self.meta else (0, 0)
 
+    @property
+    def stamp(self) -> int:
+        """When that was committed; 0 when that is not known."""
+        return self.meta.stamp if self.meta else 0
+
 
 async def head(etcd: Etcd) -> Head:
     """META now; one that cannot be read is none. Raises EtcdAway."""
@@ -50,30 +60,20 @@ async def head(etcd: Etcd) -> Head:
     return Head(None, 0)
 
 
-async def put(etcd: Etcd, at: Head, writes: Writes, point: Point) -> Head:
-    """Write keys and, with the last of them, META's new point. Raises Overtaken, EtcdAway, EtcdRefused.
+async def put(etcd: Etcd, at: Head, writes: Writes, before: Mapping[str, bytes], point: Point, stamp: int = 0) -> Head:
+    """Write keys and META's new point in one transaction; `before` has the values of those keys that existed.
 
-    More than one transaction can hold is split; until the last one META keeps the point it had.
+    Raises Overtaken, EtcdAway, EtcdRefused.
     """
-    parts = list(split(writes))
-    for part in parts[:-1]:
-        at = await _put(etcd, at, part, at.point)
-    return await _put(etcd, at, parts[-1] if parts else {}, point)
+    return await write(etcd, at, writes, meta_after(at.meta or Meta(), writes, before, point, stamp))
 
 
-async def _put(etcd: Etcd, at: Head, writes: Writes, point: Point) -> Head:
-    before = await etcd.read([keys.META, *writes])
-    was = {item.key: item for item in before.items}
-    if (was[keys.META].revision if keys.META in was else 0) != at.revision:
-        raise Overtaken
-    tally = Tally(at.meta.digest, at.meta.count) if at.meta else Tally()
+def meta_after(meta: Meta, writes: Writes, before: Mapping[str, bytes], point: Point, stamp: int) -> Meta:
+    """META when these writes are done."""
+    tally = Tally(meta.digest, meta.count)
     for key, value in writes.items():
-        old = was[key].value if key in was else None
-        tally.change(
-            None if old is None else element(key, old),
-            None if value is None else element(key, value),
-        )
-    return await write(etcd, at, writes, Meta(*point, digest=tally.digest, count=tally.count))
+        tally.change(_element(key, before.get(key)), _element(key, value))
+    return Meta(*point, digest=tally.digest, count=tally.count, stamp=stamp)
 
 
 async def write(etcd: Etcd, at: Head, writes: Writes, meta: Meta) -> Head:
@@ -85,16 +85,36 @@ async def write(etcd: Etcd, at: Head, writes: Writes, meta: Meta) -> Head:
     return Head(meta, revision)
 
 
+def fitting(rows: Sequence[Row]) -> list[Row]:
+    """The first whole revisions that one transaction can hold; none when not even the first one fits.
+
+    A transaction never ends amid a revision: META says where etcd is, and there is no word for "half way".
+    """
+    taken: list[Row] = []
+    size_bytes = 0
+    for _, group in groupby(rows, key=lambda row: row.revision):
+        revision = list(group)
+        size_bytes += sum(len(row.key) + len(row.value or b"") + HASH_CHARS for row in revision)
+        if len(taken) + len(revision) > MAX_WRITES or size_bytes > MAX_WRITE_BYTES:
+            break
+        taken += revision
+    return taken
+
+
 def split(writes: Writes) -> Iterator[dict[str, bytes | None]]:
-    """Parts that one transaction can hold, in order."""
+    """Parts that one transaction can hold, in order; for what may be seen half done: shards that no key names yet."""
     part: dict[str, bytes | None] = {}
     size_bytes = 0
     for key, value in writes.items():
         added = len(key) + len(value or b"")
-        if part and (len(part) >= MAX_OPERATIONS - 2 or size_bytes + added > MAX_WRITE_BYTES):
+        if part and (len(part) >= MAX_WRITES or size_bytes + added > MAX_WRITE_BYTES):
             yield part
             part, size_bytes = {}, 0
         part[key] = value
         size_bytes += added
     if part:
         yield part
+
+
+def _element(key: str, value: bytes | None) -> bytes | None:
+    return None if value is None else element(key, value)

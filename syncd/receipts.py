@@ -63,11 +63,13 @@ def receipt(node: str, status: Status, *, at: float, version: str = "", pid: int
 
 def agrees(told: Receipt | None, wanted: Point, published: str | None, key: str) -> bool:
     """Whether a member has applied a change of `key` at `wanted`; `published` is META's digest at the revision the
-    receipt names, None when that is not known. A member that was not heard has applied nothing."""
+    receipt names, None when that is not known. A member that was not heard has applied nothing. In another generation
+    something was restored: whether a change outlived that, nobody can tell by its revision."""
     return (
         told is not None
         and told.state == "live"
-        and told.point >= wanted
+        and told.generation == wanted[0]
+        and told.revision >= wanted[1]
         and told.digest == published
         and key not in told.unreadable
     )

@@ -133,18 +133,20 @@ class Step(Enum):
 
     DRAIN = "put the outbox's next changes into etcd"
     REPUBLISH = "compare everything, and put in what differs"
-    STOP = "touch nothing: PostgreSQL is behind what nodes have"
+    STOP = "touch nothing: PostgreSQL is not the one that was published"
 
 
-def publish(meta: Meta | None, counter: Point, *, gapless: bool) -> Step:
+def publish(meta: Meta | None, counter: Point, *, gapless: bool, stamp: int = 0) -> Step:
     """What a publisher does that finds `meta` in etcd and `counter` in PostgreSQL.
 
-    `gapless`: the outbox still has every revision behind META's. STOP is for a database that was restored, or is the
-    wrong one: publishing it would take customers' settings back, or away; raising the generation says that this is
-    meant.
+    `gapless`: the outbox still has every revision behind META's; `stamp`: when it committed META's revision, 0 when it
+    does not have that any more. STOP is for a database that was restored, or is the wrong one, whether or not it has
+    counted on since: publishing it would take customers' settings back, or away; raising the generation says that this
+    is meant.
     """
-    if meta is None or not meta.is_whole:
+    if meta is None:
         return Step.REPUBLISH
-    if meta.point > counter:
+    is_other = meta.generation == counter[0] and meta.stamp and stamp and meta.stamp != stamp
+    if meta.point > counter or is_other:
         return Step.STOP
-    return Step.DRAIN if gapless and meta.generation == counter[0] else Step.REPUBLISH
+    return Step.DRAIN if gapless and meta.is_whole and meta.generation == counter[0] else Step.REPUBLISH

@@ -10,7 +10,6 @@ from control.api.operation import Answer, Asked, operation
 from control.api.problems import refused
 from control.store import bulk, layers, names
 from control.store.bulk import MOST_DOMAINS, Bulk
-from control.store.layers import Written
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,8 +86,8 @@ async def stop_bulk_change(asked: Asked) -> Answer:
 
 async def _progress(asked: Asked, found: Bulk) -> Progress:
     async with asked.pool.acquire() as connection:
-        members = await layers.members(connection)
-    target = Written(found.generation, found.revision, "", "", members, changed=True)
+        target = await layers.at(connection, found.revision)
+    members = target.members
     receipts = asked.services.receipts
     awaited = [name for name, at in receipts.nodes(target).items() if not at.applied] if found.changed else []
     return Progress(

@@ -101,8 +101,9 @@ async def delete(pool: Any, viewer: Viewer, name: str) -> Written:
             await connection.execute(statement, name)
         gone = replace(layer, revision=revision, hash="")
         await layers.record(connection, viewer, Change(gone, "deleted", {"next_hops": shown(layer.next_hops)}, None))
-        await layers.publish(connection, revision, layer.key(), None)
-        return Written(generation, revision, "", layer.key(), await layers.members(connection), changed=True)
+        stamp = await layers.publish(connection, revision, layer.key(), None)
+        members = await layers.members(connection)
+        return Written(generation, revision, "", layer.key(), members, changed=True, stamp=stamp)
 
 
 def checked(next_hops: Sequence[NextHop]) -> tuple[NextHop, ...]:

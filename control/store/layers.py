@@ -23,6 +23,8 @@ Settings = Mapping[str, Mapping[str, Any]]
 
 CHANNEL = "outbox"
 """What the publisher listens to (PostgreSQL NOTIFY)."""
+STAMP = "(extract(epoch from committed_at) * 1000000)::bigint"
+"""When an outbox row was committed, in µs."""
 INTERACTIVE = 4_201_842
 """Advisory lock that every interactive change shares: whoever writes a bulk change sees by it that others wait."""
 BULK_BYTES = 64 * 1024
@@ -80,7 +82,8 @@ class Change:
 class Written:
     """A change that is committed, or the present state when nothing was different.
 
-    `members` are the nodes that have to apply it; `generation` and `revision` go together.
+    `members` are the nodes that have to apply it; `generation` and `revision` go together. `stamp` is when it was
+    committed, in µs of the database's clock, 0 when that is not known.
     """
 
     generation: int
@@ -89,6 +92,7 @@ class Written:
     key: str
     members: tuple[str, ...]
     changed: bool
+    stamp: int = 0
 
 
 Edit = Callable[[Any, Layer], Awaitable[Change | None]]
@@ -190,20 +194,29 @@ async def save(connection: Any, viewer: Viewer, made: Change) -> Written:
         saved.hash,
     )
     await record(connection, viewer, replace(made, layer=saved))
-    await publish(connection, revision, saved.key(), value, bulk=made.bulk)
-    return Written(generation, revision, saved.hash, saved.key(), await members(connection), changed=True)
+    stamp = await publish(connection, revision, saved.key(), value, bulk=made.bulk)
+    return Written(generation, revision, saved.hash, saved.key(), await members(connection), changed=True, stamp=stamp)
 
 
 async def present(connection: Any, layer: Layer) -> Written:
     """The state of a layer that was not changed."""
-    generation = await connection.fetchval("select generation from revision_counter")
-    return Written(generation, layer.revision, layer.hash, layer.key(), await members(connection), changed=False)
+    return replace(await at(connection, layer.revision), hash=layer.hash, key=layer.key())
+
+
+async def at(connection: Any, revision: int) -> Written:
+    """A committed revision as something that members have to reach; no key of its own."""
+    row = await connection.fetchrow(
+        f"select generation, (select max({STAMP}) from outbox where outbox.revision = $1) as stamp"
+        " from revision_counter",
+        revision,
+    )
+    stamp = row["stamp"] or 0
+    return Written(row["generation"], revision, "", "", await members(connection), changed=False, stamp=stamp)
 
 
 async def newest(connection: Any) -> Written:
     """The newest revision as something that members have to reach; no key of its own."""
-    row = await connection.fetchrow("select generation, revision from revision_counter")
-    return Written(row["generation"], row["revision"], "", "", await members(connection), changed=False)
+    return await at(connection, await connection.fetchval("select revision from revision_counter"))
 
 
 async def next_revision(connection: Any) -> tuple[int, int]:
@@ -233,12 +246,17 @@ async def record(connection: Any, viewer: Viewer, made: Change) -> None:
     )
 
 
-async def publish(connection: Any, revision: int, key: str, value: bytes | None, *, bulk: bool = False) -> None:
-    """Put a key's new value (None: none any more) into the outbox, and wake the publisher at commit."""
-    await connection.execute(
-        "insert into outbox (revision, key, value, bulk) values ($1, $2, $3, $4)", revision, key, value, bulk
+async def publish(connection: Any, revision: int, key: str, value: bytes | None, *, bulk: bool = False) -> int:
+    """Put a key's new value (None: none any more) into the outbox and wake the publisher; returns the stamp."""
+    stamp: int = await connection.fetchval(
+        f"insert into outbox (revision, key, value, bulk) values ($1, $2, $3, $4) returning {STAMP}",
+        revision,
+        key,
+        value,
+        bulk,
     )
     await connection.execute("select pg_notify($1, $2)", CHANNEL, str(revision))
+    return stamp
 
 
 async def members(connection: Any) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ class Published:
     revision: int
     members: tuple[str, ...]
     key: str = ""
+    stamp: int = 0
 
 
 @dataclass(frozen=True, slots=True)

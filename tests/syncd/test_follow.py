@@ -24,7 +24,8 @@ async def published(etcd: Etcd, revision: int, *changes: tuple[str, bytes | None
     """What a publisher writes for one revision."""
     head = await put.head(etcd)
     writes = {key: None if value is None else sealed(value) for key, value in changes}
-    await put.put(etcd, head, writes, (generation, revision))
+    before = (await etcd.read(writes)).values()
+    await put.put(etcd, head, writes, before, (generation, revision))
 
 
 async def test_nothing_is_missing_after_etcd_was_killed_under_changes(

@@ -26,6 +26,7 @@ META = Meta(1, 42)
         (NEW, Source(Meta(), 5, 7), None, Keep),
         (HAVE, Source(None, 1000, 7), None, Keep),
         (HAVE, Source(Meta(), 1000, 7), None, Keep),
+        (HAVE, Source(Meta(1, 43, filling=True), 1000, 7), None, Keep),
         (HAVE, Source(Meta(1, 41), 1000, 7), None, Keep),
         (HAVE, Source(Meta(1, 41), 1000, 7), "compacted", Keep),
         (HAVE, Source(META, 1000, 8), None, Load("cluster")),
@@ -36,7 +37,8 @@ META = Meta(1, 42)
     ],
     ids=[
         "same", "etcd went on", "generation raised", "nothing here", "nothing anywhere", "first fill under way",
-        "etcd emptied", "etcd being filled", "etcd behind", "behind and compacted", "another cluster",
+        "etcd emptied", "etcd being filled", "etcd being filled anew", "etcd behind", "behind and compacted",
+        "another cluster",
         "etcd's revision went back", "in doubt", "another content than was published", "unreadable values",
     ],
 )  # fmt: skip
@@ -65,12 +67,13 @@ def at(number: int, meta: Meta | None = None, **changes: bytes | None) -> list[I
         ([*at(1001, a=None), Item(keys.META, None, 1001)], Look()),
         (at(1001, Meta(1, 41), a=b"1"), Look()),
         (at(1001, Meta(0, 0), a=b"1"), Look()),
+        (at(1001, Meta(1, 43, filling=True), a=b"1"), Look()),
         (at(1001, Meta(1, 44)) + at(1002, Meta(1, 43)), Look()),
         (at(1001, Meta(2, 1), a=b"1"), Apply(Meta(2, 1), {"a": b"1"}, 1001, 0)),
     ],
     ids=[
         "one revision", "two at once", "a shard before its key", "nobody's", "nobody's, then a publisher's",
-        "all deleted", "META back", "META of a fill", "back within", "a new generation",
+        "all deleted", "META back", "META of a first fill", "META of a fill", "back within", "a new generation",
     ],
 )  # fmt: skip
 def test_take(items: list[Item], wanted: Apply | Look) -> None:
@@ -83,10 +86,24 @@ def test_a_meta_that_cannot_be_read_is_not_followed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("stamped", "stamp", "wanted"),
+    [(70, 70, Step.DRAIN), (70, 71, Step.STOP), (70, 0, Step.DRAIN), (0, 71, Step.DRAIN)],
+    ids=["the same database", "restored and counted on", "trimmed", "published before stamps"],
+)
+def test_a_database_that_counted_on_after_a_restore_is_told_by_its_stamp(
+    stamped: int, stamp: int, wanted: Step
+) -> None:
+    assert publish(Meta(1, 5, stamp=stamped), (1, 9), gapless=True, stamp=stamp) is wanted
+    assert publish(Meta(1, 5, stamp=stamped), (2, 9), gapless=True, stamp=stamp) is Step.REPUBLISH, "this is meant"
+
+
+@pytest.mark.parametrize(
     ("meta", "counter", "gapless", "wanted"),
     [
         (None, (1, 0), True, Step.REPUBLISH),
-        (Meta(), (1, 5), True, Step.REPUBLISH),
+        (Meta(filling=True), (1, 5), True, Step.REPUBLISH),
+        (Meta(1, 5, filling=True), (1, 5), True, Step.REPUBLISH),
+        (Meta(1, 6, filling=True), (1, 5), True, Step.STOP),
         (Meta(1, 5), (1, 5), True, Step.DRAIN),
         (Meta(1, 3), (1, 5), True, Step.DRAIN),
         (Meta(1, 3), (1, 5), False, Step.REPUBLISH),
@@ -110,6 +127,7 @@ TOLD = Receipt(node="mx1", generation=1, revision=42, digest="d", state="live", 
         (TOLD, (1, 41), "d", "k", True),
         (TOLD, (1, 43), "d", "k", False),
         (TOLD, (2, 1), "d", "k", False),
+        (TOLD, (0, 1), "d", "k", False),
         (TOLD, (1, 42), "e", "k", False),
         (TOLD, (1, 42), None, "k", False),
         (TOLD, (1, 42), "d", "bad", False),
@@ -117,7 +135,8 @@ TOLD = Receipt(node="mx1", generation=1, revision=42, digest="d", state="live", 
         (None, (1, 42), "d", "k", False),
     ],
     ids=[
-        "applied", "further", "not yet", "before a restore", "another content", "not known what was published",
+        "applied", "further", "not yet", "before a restore", "after a restore", "another content",
+        "not known what was published",
         "cannot read it", "not live", "not heard",
     ],
 )  # fmt: skip
