@@ -222,6 +222,9 @@ class Lists(Protocol):
     def entry(self, layer: Literal["system", "account", "domain"], key: str) -> "ListEntry | None":
         """The unexpired entry with exactly this key at this layer. Raises KeyError when its shard is not here yet."""
 
+    def is_empty(self, layer: Literal["system", "account", "domain"]) -> bool:
+        """Whether this layer has no entries at all, as most have."""
+
     def listed(self, local_part: str) -> bool | None:
         """Whether the recipient exists; None when the domain takes any. Raises KeyError as above."""
 

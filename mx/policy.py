@@ -8,7 +8,7 @@ missing, slow or wrong, and cost time only. A miss is never a no: what cannot be
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -107,6 +107,7 @@ class PolicyLists:
 
     _snapshot: Snapshot
     _reader: Reader
+    _recipients: dict[str, bytes | None] = field(default_factory=dict)
 
     def entry(self, layer: Literal["system", "account", "domain"], key: str) -> Entry | None:
         """The unexpired entry with exactly this key. Raises KeyError when its shard is not here, NotKnown."""
@@ -116,6 +117,10 @@ class PolicyLists:
         entry = _decode(found, Entry)
         return entry if entry.expires is None or entry.expires > time.time() else None
 
+    def is_empty(self, layer: Literal["system", "account", "domain"]) -> bool:
+        """Whether the layer has no entries at all."""
+        return not self._snapshot.entries[_ENTRY_LAYERS.index(layer)].hashes
+
     def listed(self, local_part: str) -> bool | None:
         """Whether the recipient exists; None when the domain takes any. Raises KeyError, NotKnown."""
         return None if self._snapshot.recipients is None else self.recipient(local_part) is not None
@@ -123,7 +128,12 @@ class PolicyLists:
     def recipient(self, local_part: str) -> bytes | None:
         """What the list says of a recipient. Raises KeyError, NotKnown."""
         recipients = self._snapshot.recipients
-        return None if recipients is None else self._find(recipients, local_part.lower())
+        if recipients is None:
+            return None
+        name = local_part.lower()
+        if name not in self._recipients:  # asked for at RCPT, by its filter, and for the recipient's own settings
+            self._recipients[name] = self._find(recipients, name)
+        return self._recipients[name]
 
     def _find(self, listed: Shards, key: str) -> bytes | None:
         if not listed.hashes:

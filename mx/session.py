@@ -104,7 +104,7 @@ class Reception:
             return replies.RECIPIENT_OK.line
         if len(txn.addressees) >= self._max_recipients or len(txn.turned_away) >= MAX_TURNED_AWAY:
             return replies.TOO_MANY_RECIPIENTS.line
-        policy, away = self._known(mailbox)
+        policy, away = self._known(mailbox, txn.policies)
         if policy is None or away:
             return self._turn_away(txn, mailbox, away or (replies.RELAYING_DENIED, "relaying"), policy)
         addressee = Addressee(len(txn.addressees), mailbox, policy)
@@ -141,7 +141,9 @@ class Reception:
             looks.close()
         return reply.line
 
-    def _known(self, mailbox: Mailbox) -> tuple[KnownPolicy | None, tuple[Reply, str] | None]:
+    def _known(
+        self, mailbox: Mailbox, found: dict[str, KnownPolicy]
+    ) -> tuple[KnownPolicy | None, tuple[Reply, str] | None]:
         """The recipient's policy, and why to turn it away. A miss is never a no (promise 3)."""
         if not mailbox.domain:
             return (
@@ -149,9 +151,10 @@ class Reception:
                 None,
             )  # RFC 5321 section 4.5.1 wants <postmaster> taken; a relay without mailboxes has nobody to give it to
         try:
-            domain_policy = self._services.policies.find(mailbox.domain)
+            domain_policy = found.get(mailbox.domain) or self._services.policies.find(mailbox.domain)
             if isinstance(domain_policy, Absent):
                 return None, None
+            found[mailbox.domain] = domain_policy
             policy: KnownPolicy = domain_policy.for_recipient(mailbox.local_part)
             return policy, self._unknown(policy, mailbox)
         except (NotKnown, KeyError) as error:

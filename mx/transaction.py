@@ -136,6 +136,8 @@ class Transaction(Envelope):
         self.declared_size = 0
         self.addressees: list[Addressee] = []
         self.turned_away: list[TurnedAway] = []
+        self.policies: dict[str, KnownPolicy] = {}
+        """By domain: all recipients of a domain in one mail are judged by one revision."""
         self.raw = b""
         self.let_go: Callable[[], None] = _nothing_held
         """Gives back what the message holds of the worker's memory; again is harmless."""

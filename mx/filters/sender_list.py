@@ -66,6 +66,8 @@ async def look(seen: Seen, settings: Settings, tools: Tools) -> Facts:
     """The entries that match, looked up by exact key. Raises what the lists raise while a shard is not here."""
     found: list[Found] = []
     for layer in LAYERS:
+        if tools.lists.is_empty(layer):
+            continue
         found += _entries(tools.lists, layer, candidates(seen.sender, seen.client_ip))
         await asyncio.sleep(0)  # long lists cost some 30 µs a key, and IPv6 has 129 networks
     if not any(one.authenticated_only for one in found):

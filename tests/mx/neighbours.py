@@ -111,6 +111,10 @@ class ListedOnly:
     def entry(self, layer: str, key: str) -> None:
         """No entry."""
 
+    def is_empty(self, layer: str) -> bool:
+        """It is."""
+        return True
+
     def listed(self, local_part: str) -> bool | None:
         """Whether it is one of those given."""
         return None if self.local_parts is None else local_part in self.local_parts

@@ -86,6 +86,10 @@ class Lists:
             raise KeyError("shard abc is not here")
         return self.entries.get((layer, key))
 
+    def is_empty(self, layer: str) -> bool:
+        """As `mx.policy.PolicyLists.is_empty`; a layer whose shard is not here is not empty."""
+        return layer not in self.absent and not any(one == layer for one, _ in self.entries)
+
     def listed(self, local_part: str) -> bool | None:
         """Anybody exists."""
         return None
