@@ -91,6 +91,7 @@ make_venv() {
   made_from="$(sha256sum <requirements.lock) $("$python" --version)"
   if [ -x $VENV/bin/python ] && [ "$(cat $STAMP 2>/dev/null)" = "$made_from" ]; then return; fi
   say "making $VENV from requirements.lock (hashes checked)"
+  if [ -e $STAMP ]; then rm $STAMP; else rm -rf $VENV; fi  # without its stamp it was interrupted: half of it helps nobody
   if have uv; then
     [ -x $VENV/bin/python ] || uv venv --quiet --python "$python" $VENV
     uv pip install --quiet --python $VENV/bin/python --require-hashes -r requirements.lock
