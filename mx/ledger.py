@@ -10,6 +10,8 @@ from typing import Protocol
 from monitoring.metrics import mx as metrics
 from syncd.spool.record import Outcome
 
+_recipients = {outcome: metrics.ledger_recipients.labels(outcome.value) for outcome in Outcome}
+
 
 class Told(Protocol):
     """Who else counts: the node's spool process, so that a dying worker's open recipients are not lost count of."""
@@ -47,7 +49,7 @@ class Ledger:
         """
         self._ended += len(outcomes)
         for outcome in outcomes:
-            metrics.ledger_recipients.labels(outcome.value).inc()
+            _recipients[outcome].inc()
         if recipients := self._open.pop(txn, 0):
             self._in_flight -= recipients
             self._told.closed(txn)

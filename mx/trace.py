@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from email.utils import formatdate
-from ipaddress import ip_address
+from functools import lru_cache
 
 _ATOM_UNSAFE = re.compile(r"[^A-Za-z0-9.\-_\[\]:]")
 
@@ -42,7 +42,7 @@ def received(passage: Passage, recipient: str = "") -> bytes:
         lines.append(f"(using {passage.tls})")
     if recipient:
         lines.append(f"for <{recipient}>")
-    return ("\r\n\t".join(lines) + f";\r\n\t{formatdate(passage.at)}\r\n").encode()
+    return ("\r\n\t".join(lines) + f";\r\n\t{_date(int(passage.at))}\r\n").encode()
 
 
 def authentication_results(hostname: str, results: tuple[str, ...]) -> bytes:
@@ -61,6 +61,12 @@ def spf_result(result: str, sender_domain: str, helo: str) -> str:
     return f"spf={_name(result)} smtp.helo={_name(helo)}"
 
 
+@lru_cache(maxsize=4)
+def _date(at: int) -> str:
+    """A second's date, once for all mails of that second."""
+    return formatdate(at)
+
+
 def _name(text: str) -> str:
     """A peer's word as one atom: what cannot stand in a header field becomes "?", so nothing can end the field."""
     return _ATOM_UNSAFE.sub("?", text)[:255] or "unknown"
@@ -68,5 +74,4 @@ def _name(text: str) -> str:
 
 def _literal(client_ip: str) -> str:
     """An address literal (RFC 5321 section 4.1.3)."""
-    version = ip_address(client_ip).version
-    return f"[IPv6:{client_ip}]" if version == 6 else f"[{client_ip}]"
+    return f"[IPv6:{client_ip}]" if ":" in client_ip else f"[{client_ip}]"

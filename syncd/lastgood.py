@@ -182,6 +182,7 @@ class Reader:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._file = str(directory / FILE)
         self._env: Any = None
         self._identity = (0, 0)
 
@@ -205,7 +206,7 @@ class Reader:
     def _follow_file(self) -> None:
         """Open the file, again if it was replaced."""
         try:
-            found = os.stat(self._directory / FILE)
+            found = os.stat(self._file)
         except OSError as error:
             raise NotHere(f"no last-known-good store: {error}") from error
         if self._env is not None and self._identity == (found.st_dev, found.st_ino):
