@@ -86,6 +86,12 @@ async def hops(pool: Any, domain_number: int, account_id: str) -> tuple[NextHop,
     return msgspec.json.decode(found, type=tuple[NextHop, ...]) if found else ()
 
 
+async def hops_of(pool: Any, domain: str, account_id: str) -> tuple[NextHop, ...]:
+    """The same by the domain's name."""
+    number = await pool.fetchval("select number from domains where name = $1", domain)
+    return await hops(pool, number, account_id) if number is not None else ()
+
+
 async def deliver(servers: Sequence[NextHop], mail: Letter, name: str, on_dot: OnDot | None = None) -> Ended:
     """One try. `on_dot` is awaited before the first byte of the mail leaves; what it raises comes through."""
     try:

@@ -7,7 +7,7 @@ import msgspec
 from quart import Response
 
 from control.store.documents import as_json
-from control.store.errors import Forbidden, Invalid, Missing, Outdated, StoreError, Taken
+from control.store.errors import Forbidden, Invalid, Missing, Outdated, StoreError, Taken, TooLate
 
 MEDIA_TYPE = "application/problem+json"
 TITLES = {
@@ -27,7 +27,14 @@ TITLES = {
     500: "Something went wrong on our side",
     503: "A part of the control plane does not answer",
 }
-STATUS: Mapping[type[StoreError], int] = {Missing: 404, Taken: 409, Outdated: 409, Forbidden: 403, Invalid: 422}
+STATUS: Mapping[type[StoreError], int] = {
+    Missing: 404,
+    Taken: 409,
+    Outdated: 409,
+    TooLate: 409,
+    Forbidden: 403,
+    Invalid: 422,
+}
 
 
 class Problem(msgspec.Struct, omit_defaults=True):

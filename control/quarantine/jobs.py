@@ -33,15 +33,18 @@ class Taken:
     id: str
     item: str
     started_at: datetime
+    recipient: str = ""
+    """Another address than the item's own; "" for that."""
 
 
 async def take(pool: Any) -> Taken | None:
     """The oldest job that may run now, its start committed; None when there is none."""
     row = await pool.fetchrow(
         "update jobs set state = 'running', started_at = clock_timestamp(), dot_sent = false where id = ("
-        " select id from jobs j where state = 'queued' and (select count(*) from jobs r"
+        " select id from jobs j where state = 'queued' and not_before <= now() and (select count(*) from jobs r"
         " where r.state = 'running' and r.account_id = j.account_id) < $1"
-        " order by created_at for update skip locked limit 1) and state = 'queued' returning id, item, started_at",
+        " order by bulk is not null, created_at for update skip locked limit 1) and state = 'queued'"
+        " returning id, item, started_at, recipient",
         MOST_OF_ONE_ACCOUNT,
     )
     return Taken(**dict(row)) if row else None
@@ -101,6 +104,26 @@ async def recover(pool: Any, ours: list[str], silent: timedelta = timedelta(0)) 
         silent,
     )
     return len(again), len(unknown)
+
+
+async def cancel(connection: Any, job_id: str) -> bool:
+    """Take a job back that has not begun; False when it is too late."""
+    return bool(
+        await connection.fetchval(
+            "update jobs set state = 'cancelled', outcome = 'taken back before it began', ended_at = now()"
+            " where id = $1 and state = 'queued' returning true",
+            job_id,
+        )
+    )
+
+
+async def next_in_s(pool: Any) -> float | None:
+    """Seconds until the next job that is held may start; None when none is held."""
+    found: float | None = await pool.fetchval(
+        "select extract(epoch from min(not_before) - now())::float8 from jobs"
+        " where state = 'queued' and not_before > now()"
+    )
+    return found
 
 
 async def waiting(pool: Any) -> int:

@@ -12,6 +12,7 @@ from control.quarantine.packs import BodyAway, BodyLost, Packs
 from control.store.pool import AWAY, insist
 from monitoring import log
 from monitoring.metrics import control as metrics
+from syncd.layers import NextHop
 
 PAUSES_S = (1.0, 4.0)
 """Between tries that a server put off. Whoever clicked looks on: they get its words rather than hours of silence."""
@@ -66,9 +67,11 @@ class Releasing:
         kept = await insist(lambda: items.get(self._pool, JANITOR, taken.item))
         if kept is None:
             return Ended("failed", "this mail is not in the quarantine any more")
-        servers = await insist(lambda: delivery.hops(self._pool, kept.domain_number, kept.account_id))
+        recipient = taken.recipient or kept.recipient
+        servers = await insist(lambda: self._hops(kept, taken.recipient))
         if not servers:
-            return Ended("failed", f"{kept.domain} is not served here any more, so it has no server to deliver to")
+            domain = recipient.rpartition("@")[2]
+            return Ended("failed", f"{domain} is not served here any more, so it has no server to deliver to")
         try:
             raw = await self._packs.read(kept.pack, kept.pack_offset, kept.pack_bytes)
         except BodyAway as error:
@@ -76,13 +79,21 @@ class Releasing:
         except BodyLost as error:
             return Ended("failed", f"the body of this mail is lost: {error}")
         try:
-            return await delivery.deliver(servers, self._letter(kept, raw), self._hostname, self._sending(taken))
+            return await delivery.deliver(
+                servers, self._letter(kept, recipient, raw), self._hostname, self._sending(taken)
+            )
         except NotRecorded:
             return Ended("later", "the database did not answer, and without it nothing is sent")
 
-    def _letter(self, kept: Kept, raw: bytes) -> delivery.Letter:
+    async def _hops(self, kept: Kept, another: str) -> tuple[NextHop, ...]:
+        """The servers of the recipient's domain, or of the other address's when the same account serves it."""
+        if another:
+            return await delivery.hops_of(self._pool, another.rpartition("@")[2], kept.account_id)
+        return await delivery.hops(self._pool, kept.domain_number, kept.account_id)
+
+    def _letter(self, kept: Kept, recipient: str, raw: bytes) -> delivery.Letter:
         line = delivery.released_line(self._secret, kept.id, raw)
-        return delivery.letter(kept.sender, kept.recipient, raw, kept.record, line)
+        return delivery.letter(kept.sender, recipient, raw, kept.record, line)
 
     def _sending(self, taken: Taken) -> delivery.OnDot:
         async def sending() -> None:

@@ -29,6 +29,10 @@ class Forbidden(StoreError):
     """The viewer may see it, but not do this."""
 
 
+class TooLate(StoreError):
+    """It was possible, and is not any more; the text says what happened meanwhile."""
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """One path at which two documents differ; `before` or `after` is None where there was or is nothing."""
