@@ -368,7 +368,7 @@ class Stream(SMTP):
             _log.info("tls_failed", client=self.session.client_ip, error=str(error))
             self._never_secured()
             raise Closing from error
-        if transport is None or self.transport is None:
+        if transport is None or transport.is_closing() or self._is_over:  # cut meanwhile: uvloop tells no error
             self._never_secured()
             raise Closing
         self._over_tls(transport)
