@@ -12,7 +12,7 @@ from mx.checks import mime_plain
 from mx.filter import Action, Filter, Message, Seen, Stage
 from mx.filters import ORDER
 from mx.judge import Decision, Judged, decide, judge, unsure
-from mx.looks import Looks
+from mx.looks import Looks, key_of
 from mx.services import KnownPolicy, Services
 from mx.transaction import Addressee
 
@@ -96,12 +96,19 @@ async def parsed(services: Services, addressees: Sequence[Addressee], raw: bytes
 async def _judge_all(filters: Sequence[Filter], looks: Looks, policy: KnownPolicy, seen: Seen) -> list[Judged]:
     judged = []
     for filter_ in filters:
-        settings = policy.sections[filter_.name]
-        if settings.mode == "off":
+        if policy.sections[filter_.name].mode == "off":
             continue
-        facts = await looks.facts(filter_, policy, seen)
-        verdict = unsure(f"The look failed: {facts.failed}") if facts.failed else judge(filter_, settings, facts.value)
-        if verdict.action is Action.UNSURE and not facts.failed:
-            metrics.filter_unsure.labels(filter_.name).inc()
-        judged.append(Judged(filter_, settings.mode, verdict, facts.ms))
+        key = key_of(filter_, policy, seen)
+        if key not in looks.judged:
+            looks.judged[key] = await _judge(filter_, looks, policy, seen)
+        judged.append(looks.judged[key])
     return judged
+
+
+async def _judge(filter_: Filter, looks: Looks, policy: KnownPolicy, seen: Seen) -> Judged:
+    settings = policy.sections[filter_.name]
+    facts = await looks.facts(filter_, policy, seen)
+    verdict = unsure(f"The look failed: {facts.failed}") if facts.failed else judge(filter_, settings, facts.value)
+    if verdict.action is Action.UNSURE and not facts.failed:
+        metrics.filter_unsure.labels(filter_.name).inc()
+    return Judged(filter_, settings.mode, verdict, facts.ms)

@@ -18,12 +18,13 @@ from monitoring import log
 from monitoring.metrics import mx as metrics
 from mx.eager import at_once
 from mx.filter import Filter, Seen, Stage, Tools
+from mx.judge import Judged
 from mx.services import KnownPolicy, Services
 
 _log = log.get(__name__)
 _seconds = lru_cache(maxsize=None)(metrics.filter_seconds.labels)
 
-_Key = tuple[str, str, str]
+Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,20 @@ class Facts:
     failed: str = ""
 
 
+def key_of(filter_: Filter, policy: KnownPolicy, seen: Seen) -> Key:
+    """What facts are remembered under: recipients of one domain share those that do not depend on the recipient."""
+    return filter_.name, policy.hash, seen.recipient if filter_.per_recipient else seen.domain
+
+
 class Looks:
     """The looks of one connection. Owns their tasks; `close` ends those still running."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._done: dict[_Key, tuple[Stage, Facts]] = {}
-        self._tasks: dict[_Key, tuple[Stage, asyncio.Task[Facts]]] = {}
+        self._done: dict[Key, tuple[Stage, Facts]] = {}
+        self._tasks: dict[Key, tuple[Stage, asyncio.Task[Facts]]] = {}
+        self.judged: dict[Key, Judged] = {}
+        """What was judged of these facts: judging is pure, so once for equal facts and settings, whoever receives."""
         self._shown: tuple[Seen, Seen] | None = None
         """What was last shown, with its recipient and without: made once for all filters."""
 
@@ -60,6 +68,7 @@ class Looks:
     def forget(self, since: Stage) -> None:
         """Drop what depends on this stage or a later one: at HELO, and when a transaction ends."""
         self._shown = None
+        self.judged.clear()
         for key in [key for key, (stage, _) in self._done.items() if stage >= since]:
             del self._done[key]
         for key, (stage, task) in list(self._tasks.items()):
@@ -71,8 +80,8 @@ class Looks:
         """End all looks; the connection is gone."""
         self.forget(Stage.CONNECT)
 
-    def _begin(self, filter_: Filter, policy: KnownPolicy, seen: Seen) -> _Key:
-        key = (filter_.name, policy.hash, seen.recipient if filter_.per_recipient else seen.domain)
+    def _begin(self, filter_: Filter, policy: KnownPolicy, seen: Seen) -> Key:
+        key = key_of(filter_, policy, seen)
         if key in self._done or key in self._tasks:
             return key
         shown = seen if filter_.per_recipient else self._without_recipient(seen)
