@@ -93,6 +93,7 @@ class Receipts:
         self._metas: OrderedDict[Point, Meta] = OrderedDict()
         self._committed: OrderedDict[Point, float] = OrderedDict()
         self._open: OrderedDict[Point, Target] = OrderedDict()
+        self._generation = 0
         self._news = asyncio.Event()
 
     def snapshot(self) -> dict[str, Heard]:
@@ -104,10 +105,17 @@ class Receipts:
         """The newest point known to be in etcd; None before META was seen."""
         return next(reversed(self._metas), None)
 
-    def committed(self, target: Target) -> None:
-        """Note that a change was committed just now, so that its way to the nodes is timed."""
+    @property
+    def generation(self) -> int:
+        """The highest generation that was heard of, from etcd or from any node; 0 for none."""
+        told = (heard.receipt.generation for heard in self._heard.values())
+        return max(self._generation, *told, 0)
+
+    def committed(self, target: Target, asked_at: float = 0.0) -> None:
+        """Note that a change was committed, so that its way to the nodes is timed: from `asked_at`, our monotonic clock
+        when COMMIT was sent, or from now. A report can overtake the answer of the COMMIT."""
         point = (target.generation, target.revision)
-        _remember(self._committed, point, time.monotonic())
+        _remember(self._committed, point, asked_at or time.monotonic())
         if target.members:
             _remember(self._open, point, target)
         self._close_complete()
@@ -141,6 +149,7 @@ class Receipts:
     def wrote(self, value: bytes) -> None:
         """Take META as it came; amid a fill it names nothing whole. Raises msgspec.DecodeError for what is none."""
         meta = msgspec.json.decode(value, type=Meta)
+        self._generation = max(self._generation, meta.generation)
         if meta.filling:
             return
         _remember(self._metas, (meta.generation, meta.revision), meta)
@@ -196,7 +205,6 @@ class Receipts:
         index = bisect.bisect_left(list(reached), wanted, key=lambda each: each[0])
         if committed is None or index == len(reached):
             return None
-        # A report may overtake the answer of our own COMMIT: that is 0, not less.
         return max(0.0, (reached[index][1] - committed) * 1000)
 
     def _age_s(self, node: str) -> float:

@@ -59,7 +59,7 @@ async def answer(asked: Asked, layer: Layer, written: Written, *, status: int | 
     """
     receipts = asked.services.receipts
     if written.changed:
-        receipts.committed(written)
+        receipts.committed(written, written.asked_at)
     applied = receipts.applied(written)
     if not applied and asked.query.wait:
         applied = await receipts.wait_applied(written, asked.query.timeout)

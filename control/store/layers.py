@@ -6,6 +6,7 @@ its history, and the outbox row that the publisher carries into etcd, and wakes 
 The layer's lock comes first, so that validating and cutting long lists into shards keeps nobody else waiting.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -83,7 +84,8 @@ class Written:
     """A change that is committed, or the present state when nothing was different.
 
     `members` are the nodes that have to apply it; `generation` and `revision` go together. `stamp` is when it was
-    committed, in µs of the database's clock, 0 when that is not known.
+    committed, in µs of the database's clock, 0 when that is not known. `asked_at` is our monotonic clock when COMMIT was
+    sent: a report can overtake its answer, so the way to the nodes is timed from there.
     """
 
     generation: int
@@ -93,6 +95,7 @@ class Written:
     members: tuple[str, ...]
     changed: bool
     stamp: int = 0
+    asked_at: float = 0.0
 
 
 Edit = Callable[[Any, Layer], Awaitable[Change | None]]
@@ -153,7 +156,7 @@ async def change(pool: Any, viewer: Viewer, scope: Scope, name: str, edit: Edit)
             edited = await edit(connection, layer)
             if edited is None:
                 return await present(connection, layer)
-            written = await save(connection, viewer, edited)
+            written = replace(await save(connection, viewer, edited), asked_at=time.monotonic())
         metrics.settings_changes.labels(viewer.door).inc()
         return written
 

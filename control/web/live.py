@@ -20,7 +20,7 @@ async def target(domain: str, revision: int) -> Written:
 def committed(written: Written) -> None:
     """Note a change made here just now, so that its way to the nodes is timed."""
     if written.changed:
-        services().receipts.committed(written)
+        services().receipts.committed(written, written.asked_at)
 
 
 def of(wanted: Target) -> spread.Spread:
