@@ -7,8 +7,6 @@ relayed, and the reply comes after the last copy it relies on.
 import asyncio
 import time
 
-from syncd.spool.client import NotSecured
-
 from monitoring import log
 from monitoring.metrics import mx as metrics
 from mx import judging, relay, replies
@@ -21,6 +19,7 @@ from mx.report import Report
 from mx.services import Services
 from mx.transaction import Addressee, Connection, Transaction, seen
 from syncd.nexthop import Timeouts
+from syncd.spool.client import NotSecured
 from syncd.spool.record import Kind, Outcome
 
 DOT_S = 118.0
