@@ -26,7 +26,8 @@ T = TypeVar("T")
 _STAMP = "(extract(epoch from committed_at) * 1000000)::bigint"
 _ROW = (
     f"select revision, key, value, committed_at, bulk, {_STAMP} as stamp,"
-    " (select generation from revision_counter) as generation from outbox"
+    " (select generation from revision_counter) as generation,"
+    f" coalesce((select max({_STAMP}) from outbox where revision = $1), 0) as base from outbox"
 )
 _LAST = (
     "select distinct on (key) key, value from outbox where revision <= $1 {}order by key, revision desc, position desc"
@@ -50,6 +51,8 @@ class Row:
     """`committed_at` in µs."""
     generation: int = 1
     """That of the counter when the row was read."""
+    base: int = 0
+    """Stamp of the revision behind which changes were asked for; 0 when that is not here."""
 
 
 class Outbox:
@@ -71,7 +74,7 @@ class Outbox:
         if len(rows) <= most:
             return rows
         cut = [row for row in rows if row.revision != rows[-1].revision]
-        return cut or await self._revision(rows[0].revision)
+        return cut or await self._revision(after, rows[0].revision)
 
     async def is_gapless(self, after: int, upto: int) -> bool:
         """Whether every revision behind `after` up to `upto` is still here."""
@@ -134,9 +137,9 @@ class Outbox:
             )
         )
 
-    async def _revision(self, revision: int) -> Sequence[Row]:
-        query = _ROW + " where revision = $1 order by position"
-        return [Row(**dict(row)) for row in await _answer(self._connection.fetch(query, revision))]
+    async def _revision(self, after: int, revision: int) -> Sequence[Row]:
+        query = _ROW + " where revision = $2 order by position"
+        return [Row(**dict(row)) for row in await _answer(self._connection.fetch(query, after, revision))]
 
 
 @asynccontextmanager

@@ -132,7 +132,7 @@ class Publisher:
             found = await rows.changes(head.point[1], AT_ONCE)
             if not found and not await self._idle(etcd, rows, head):
                 return
-            if found and found[0].generation != head.point[0]:
+            if found and _is_other(found[0], head):
                 return
             if found:
                 head = await self._put(etcd, rows, head, found)
@@ -164,7 +164,7 @@ class Publisher:
         metrics.publish_lag.set(0)
         if await self._news(rows):
             return True
-        return (await put.head(etcd)).revision == head.revision and (await rows.counter())[0] == head.point[0]
+        return (await put.head(etcd)).revision == head.revision and await rows.counter() == head.point
 
     async def _news(self, rows: Outbox) -> bool:
         """Wait for news, or `POLL_S`; whether there are any."""
@@ -228,6 +228,11 @@ async def _missing_shards(etcd: Etcd, rows: Outbox, found: Sequence[Row]) -> dic
     if lost := set(missing) - set(bodies):
         _log.error("shards_not_in_database", shards=sorted(lost)[:10])
     return {keys.shard(name): body for name, body in bodies.items()}
+
+
+def _is_other(row: Row, head: Head) -> bool:
+    """Whether the database is another one by now: restored, or said to be in a new generation."""
+    return row.generation != head.point[0] or bool(row.base and head.stamp and row.base != head.stamp)
 
 
 def _measure(rows: Sequence[Row]) -> None:

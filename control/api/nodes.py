@@ -12,6 +12,7 @@ from control.receipts import At
 from control.store import layers, names, nodes
 from control.store.errors import Invalid
 from syncd.config import Control
+from syncd.receipts import Receipt
 
 Host = Annotated[str, Meta(min_length=1, max_length=253)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -22,7 +23,7 @@ class Node(msgspec.Struct, frozen=True):
 
     `state` is its membership; `reports` is what its follow process says of itself, "unheard" when it never reported,
     "away" when it is not heard now. `agrees`: whether its content is what was published at its revision, null when
-    that is unknown.
+    that is unknown. `out`: why it takes no new sessions, "" while it does.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Node(msgspec.Struct, frozen=True):
     agrees: bool | None
     age_s: float | None
     unreadable: int
+    out: str
 
 
 class Fleet(msgspec.Struct, frozen=True):
@@ -99,8 +101,8 @@ async def list_nodes(asked: Asked) -> Answer:
         newest = await layers.newest(connection)
     receipts = asked.services.receipts
     heard, at = receipts.snapshot(), receipts.nodes(newest, [each.name for each in members])
-    unreadable = {name: len(each.receipt.unreadable) for name, each in heard.items()}
-    shown = [_shown(each, at[each.name], newest.revision, unreadable.get(each.name, 0)) for each in members]
+    told = {name: each.receipt for name, each in heard.items()}
+    shown = [_shown(each, at[each.name], newest.revision, told.get(each.name)) for each in members]
     return Answer(Fleet(shown, newest.revision))
 
 
@@ -151,11 +153,12 @@ async def remove_node(asked: Asked) -> Answer:
     return Answer(Membership(name, "removed", await nodes.remove(asked.pool, asked.viewer, name)))
 
 
-def _shown(node: nodes.Node, at: At, newest: int, unreadable: int) -> Node:
+def _shown(node: nodes.Node, at: At, newest: int, told: Receipt | None) -> Node:
     behind = None if at.revision is None else max(0, newest - at.revision)
     age_s = None if at.age_s is None else round(at.age_s, 2)
     smtp, spool = f"{node.smtp_host}:{node.smtp_port}", f"{node.spool_host}:{node.spool_port}"
-    return Node(node.name, node.state, smtp, spool, at.state, at.revision, behind, at.agrees, age_s, unreadable)
+    unreadable, out = (len(told.unreadable), told.out) if told else (0, "")
+    return Node(node.name, node.state, smtp, spool, at.state, at.revision, behind, at.agrees, age_s, unreadable, out)
 
 
 def _sign(settings: Control, joining: nodes.Joining, csr: str) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from control.api import (
     problems,
     quarantine,
     recipients,
+    restore,
     settings,
 )
 from control.api.operation import OPERATIONS, Answer, Asked, Operation, read_body, read_query
@@ -39,7 +40,7 @@ ANYBODY = auth.Viewer("anybody", "", "owner", "api")
 """Asks what needs no token; it belongs to no account and sees nobody's."""
 
 LOG = log.get(__name__)
-DECLARING = (domains, settings, bulk, lists, recipients, quarantine, messages, accounts, nodes)
+DECLARING = (domains, settings, bulk, lists, recipients, quarantine, messages, accounts, nodes, restore)
 """Modules that declare operations as they are imported."""
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _ENCODER = msgspec.json.Encoder()

@@ -34,6 +34,7 @@ app.add_typer(accounts.app, name="account")
 app.command("trace")(quarantine.trace)
 app.command("doctor")(fleet.doctor)
 app.command("status")(fleet.status)
+app.command("restore")(fleet.restore)
 
 
 @app.callback()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -26,6 +26,19 @@ class Finding:
     def well(self) -> bool:
         """Whether it is as it should be."""
         return not self.advice
+
+
+def restore(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """After PostgreSQL was restored: publish what it holds now (operator)."""
+    if not yes:
+        typer.confirm(
+            "Changes made since the backup are then lost on every node. Publish what is there now?", abort=True
+        )
+    answer = call("POST", "/restore", query={"wait": "applied", "timeout": 30}, operator=True)
+    awaited = f"; awaiting {', '.join(answer['awaited'])}" if answer["awaited"] else ", live on every node"
+    result(answer, f"Generation {answer['generation']} begins with revision {answer['revision']}{awaited}")
+    if not answer["applied"]:
+        raise typer.Exit(1)
 
 
 def status() -> None:

@@ -106,3 +106,29 @@ async def test_changes_at_once_are_all_applied(door: Door) -> None:
 
     revisions = await asyncio.gather(*(one(number) for number in range(20)))
     assert len(set(revisions)) == 20
+
+
+async def test_a_restored_database_is_published_only_when_an_operator_says_so(door: Door, database: str) -> None:
+    """The backup is simulated by putting the tables back; nothing is called applied in between."""
+    wait = PATH + "?wait=applied&timeout=20"
+    assert (await door.call("PATCH", wait, {"scoring": {"refuse_at": 1}})).status == 200
+    tables = ("revision_counter", "outbox", "layers", "history")
+    connection = await asyncpg.connect(database)
+    for table in tables:
+        await connection.execute(f"create table backup_{table} as table {table}")
+    for number in range(2, 5):
+        assert (await door.call("PATCH", wait, {"scoring": {"refuse_at": number}})).status == 200
+    async with connection.transaction():
+        for table in tables:
+            await connection.execute(f"delete from {table}")
+            await connection.execute(f"insert into {table} select * from backup_{table}")
+    await connection.close()
+    for number in range(5):
+        reply = await door.call("PATCH", PATH + "?wait=applied&timeout=0.3", {"scoring": {"tag": f"[{number}]"}})
+        assert (reply.status, reply.json["applied"]) == (202, False), "its revision is lower, or was another change's"
+    restored = await door.call("POST", "/restore?wait=applied&timeout=20")
+    assert (restored.status, restored.json["applied"], restored.json["generation"]) == (200, True, 2), restored.content
+    reply = await door.call("PATCH", wait, {"scoring": {"doubt_at": 0}})
+    assert (reply.status, {node["hash"] for node in reply.json["nodes"].values()}) == (200, {reply.json["hash"]})
+    shown = (await door.call("GET", PATH)).json
+    assert (shown["scoring"]["refuse_at"], shown["scoring"]["tag"]) == (1, "[4]")

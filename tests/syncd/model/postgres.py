@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -135,12 +135,9 @@ class Rows:
 
     def _changes(self, data: Data, after: int) -> Sequence[Row]:
         waiting = [row for row in data.rows if row.revision > after]
+        base = max((row.stamp for row in data.rows if row.revision == after), default=0)
         upto = sorted({row.revision for row in waiting})[:4]
-        return [
-            Row(row.revision, row.key, row.value, row.committed_at, stamp=row.stamp, generation=data.generation)
-            for row in waiting
-            if row.revision in upto
-        ]
+        return [replace(row, generation=data.generation, base=base) for row in waiting if row.revision in upto]
 
     async def is_gapless(self, after: int, upto: int) -> bool:
         """As the outbox."""
