@@ -14,9 +14,12 @@ from typing import Any
 import uvloop
 
 from control import delivery
-from control.quarantine import jobs, later, packs, retention
+from control.quarantine import bulk, closing, jobs, later, leaving, packs, retention
+from control.quarantine.bodies import Following
+from control.quarantine.bulk_steps import Stepping
 from control.quarantine.delivering import Delivering
 from control.quarantine.duty import Duty
+from control.quarantine.extracting import Extractor
 from control.quarantine.packs import Packs
 from control.quarantine.releasing import Releasing
 from control.store import pool as pools
@@ -29,6 +32,8 @@ from syncd.config import ConfigError, Control
 
 RELEASES_AT_ONCE = 8
 LATER_AT_ONCE = 4
+BESIDE = 3
+"""Connections for what goes on beside deliveries: figures, upkeep, the index of bodies."""
 GRACE_S = 10.0
 """For dialogues under way at the end; a mail that is sent and not answered by then ends as unknown."""
 LOOK_EVERY_S = 2.0
@@ -52,7 +57,7 @@ async def _run(settings: Control, metrics_port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    pool = await pools.create(settings.database, size=RELEASES_AT_ONCE + LATER_AT_ONCE)
+    pool = await pools.create(settings.database, size=RELEASES_AT_ONCE + LATER_AT_ONCE + BESIDE)
     janitor = Janitor(settings, pool, packs.open(settings))
     exporter = Exporter(settings.metrics_host, metrics_port, lambda: janitor.trouble)
     try:
@@ -74,6 +79,8 @@ class Janitor:
         self._pool, self._packs = pool, place
         self._releasing = Releasing(pool, place, _secret(settings), name)
         self._delivering = Delivering(pool, place, name)
+        self._following = Following(pool, place, Extractor())
+        self._stepping = Stepping(pool)
         self._duty = Duty(settings.database, self._recover)
         self._stopping = False
 
@@ -87,12 +94,15 @@ class Janitor:
         async with asyncio.TaskGroup() as tasks:
             workers = [tasks.create_task(self._work(self._releasing.one)) for _ in range(RELEASES_AT_ONCE)]
             workers += [tasks.create_task(self._work(self._delivering.one)) for _ in range(LATER_AT_ONCE)]
+            for one in (self._following.one, self._stepping.one, self._leave):
+                workers.append(tasks.create_task(self._work(one)))
             beside = [tasks.create_task(each) for each in (self._duty.run(), self._figures(), self._upkeep())]
             await stop.wait()
             self._stopping = True
             await self._finish(workers)
             for task in (*workers, *beside):
                 task.cancel()
+        await self._following.close()
 
     async def _finish(self, workers: list[asyncio.Task[None]]) -> None:
         """Let what is under way come to its end."""
@@ -113,6 +123,9 @@ class Janitor:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await news.wait()
+
+    async def _leave(self) -> bool:
+        return await leaving.step(self._pool)
 
     async def _recover(self) -> None:
         """Put in order what a dead janitor left; done before any work."""
@@ -144,6 +157,8 @@ class Janitor:
         try:
             await retention.expire(self._pool, self._packs, datetime.now(UTC))
             await tidy(self._pool)
+            await bulk.tidy(self._pool)
+            await closing.close(self._pool)
         except Exception:
             LOG.exception("upkeep failed; mail is delivered all the same")
             return False

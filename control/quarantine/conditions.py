@@ -20,17 +20,24 @@ _ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}(\.\d{1,5})?", re.ASCII)
 
 
 class Where:
-    """Conditions that all have to hold, and the values of their parameters."""
+    """Conditions that all have to hold, and the values of their parameters.
 
-    def __init__(self) -> None:
+    Several parts of one statement share their `values`.
+    """
+
+    def __init__(self, values: list[Any] | None = None) -> None:
         self._conditions: list[str] = []
-        self.values: list[Any] = []
+        self.values: list[Any] = [] if values is None else values
 
     def add(self, condition: str, *values: Any) -> None:
         """One more; each `{}` in it stands for the next of the values."""
         first = len(self.values) + 1
         self._conditions.append(condition.format(*(f"${first + n}" for n in range(len(values)))))
         self.values += values
+
+    def add_sql(self, condition: str) -> None:
+        """One more, which names its parameters in `values` already."""
+        self._conditions.append(condition)
 
     @property
     def sql(self) -> str:
@@ -62,19 +69,28 @@ class Where:
             self.span(at - CLOCKS_DIFFER, at + CLOCKS_DIFFER)
 
     def address(self, column: str, typed: str | None) -> None:
-        """An address typed whole, a whole domain (`@sender.test`), the null sender (`<>`), or any piece of one."""
-        if typed is None:
-            return
-        wanted = clean(typed).strip()
-        local, at, domain = wanted.rpartition("@")
-        if wanted == "<>":
-            self.add(f"{column} = ''")
-        elif at and local and "." in domain:
-            self.add(f"lower({column}) = lower({{}})", wanted)
-        elif at and not local and "." in domain:
-            self.add(f"right(lower({column}), length({{}})) = lower({{}})", wanted, wanted)
-        else:
-            self.add(f"strpos(lower({column}), lower({{}})) > 0", wanted)
+        """See `address`; nothing where nothing was typed."""
+        if typed is not None:
+            self.add(*address(column, typed))
+
+
+def address(column: str, typed: str) -> tuple[str, ...]:
+    """The condition and its values for an address typed whole, a whole domain (`@sender.test`), the null sender
+    (`<>`), or any piece of one."""
+    wanted = clean(typed).strip()
+    if wanted == "<>":
+        return (f"{column} = ''",)
+    if is_piece(wanted):
+        return f"strpos(lower({column}), lower({{}})) > 0", wanted
+    if wanted.startswith("@"):
+        return f"right(lower({column}), length({{}})) = lower({{}})", wanted, wanted
+    return f"lower({column}) = lower({{}})", wanted
+
+
+def is_piece(wanted: str) -> bool:
+    """Whether it is neither a whole address, nor a whole domain, nor the null sender."""
+    _, at, domain = wanted.rpartition("@")
+    return wanted != "<>" and not (at and "." in domain)
 
 
 def is_id(text: str) -> bool:

@@ -200,7 +200,7 @@ async def _keep(connection: Any, due: Due, reason: str, text: str, reply: str) -
     row = rows.kept(record, due.received_at, [(result, owner)], place, _digest(record))[0]
     values = ", ".join(f"${number}" for number in range(1, len(row)))
     await connection.execute(
-        f"insert into quarantine ({', '.join(rows.QUARANTINE)}) values ({values}, to_tsvector('simple', ${len(row)}))"
+        f"insert into quarantine ({', '.join(rows.QUARANTINE)}) values ({values}, header_words(${len(row)}))"
         " on conflict do nothing",
         *row,
     )

@@ -15,7 +15,7 @@ AHEAD_DAYS = 3
 OLDEST = timedelta(days=366)
 """The longest retention a domain can choose; what came earlier would be dropped at once."""
 NEWEST = timedelta(days=1)
-TABLES = ("quarantine", "mail_records", "messages")
+TABLES = ("quarantine", "mail_records", "messages", "body_words")
 _OF_MESSAGES = re.compile(r"messages_(\d{8})")
 
 

@@ -14,7 +14,7 @@ import msgspec
 from control.quarantine.frames import Press
 from control.quarantine.owners import Owner
 from control.quarantine.packs import Place
-from control.quarantine.words import indexed
+from control.quarantine.words import of_header
 from syncd.spool.record import Judgement, Kind, Outcome, RecipientResult, Record
 
 LINE = 998
@@ -94,7 +94,7 @@ def tracking(record: Record, at: datetime, addressed: Addressed, press: Press) -
 
 
 def kept(record: Record, at: datetime, addressed: Addressed, place: Place, digest: bytes) -> list[Row]:
-    """Rows of `quarantine`, one a recipient; their last column is the text that is searched."""
+    """Rows of `quarantine`, one a recipient; their last column is the words of `header_words`."""
     of_all = _of_all(record)
     names = [text(name, ADDRESS) for name in record.attachments[:ATTACHMENTS]]
     header_from = text(record.header_from, LINE)
@@ -105,7 +105,7 @@ def kept(record: Record, at: datetime, addressed: Addressed, place: Place, diges
             _filter(record, each), text(each.text, LINE), _score(each.score), of_all["node"], of_all["client_ip"],
             of_all["size"], names, _bigint(each.generation), _bigint(each.revision),
             place.pack, place.offset, place.size, digest,
-            indexed(of_all["subject"], header_from, of_all["sender"], text(each.address, ADDRESS), *names)[:WORDS],
+            of_header(of_all["subject"], (of_all["sender"], header_from), text(each.address, ADDRESS), names, WORDS),
         )
         for each, owner in addressed
     ]  # fmt: skip

@@ -1,27 +1,34 @@
-"""Finds kept mail: newest first, by words, addresses, reason, domain and time, page by page."""
+"""Finds kept mail: newest first, by the terms of the grammar, addresses, reason, domain and time, page by page."""
 
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from control.auth import Viewer
-from control.quarantine import pages, words
-from control.quarantine.conditions import Where, is_id
+from control.quarantine import bodies, grammar, pages, terms, words
+from control.quarantine.bodies import Lag
+from control.quarantine.conditions import Where
+from control.quarantine.grammar import Term
 from control.quarantine.pages import Page, Place
-from control.quarantine.reading import TooSlow, rows
+from control.quarantine.terms import Span
+from control.quarantine.walk import Walked, walk
 
 LONGEST_PAGE = 500
-COUNT_WITHIN_S = 1.5
-"""Counts are a comfort: rather none than a page that waits for them."""
-_COLUMNS = "id, received_at, sender, recipient, subject, reason, filter, score, node, size_bytes as size, status"
+EVER = Span(datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC))
+BEFORE_ALL_IDS = "0"
+COLUMNS = (
+    "q.id, q.received_at, q.sender, q.recipient, q.subject, q.reason, q.filter, q.score, q.node, q.size_bytes as size,"
+    " q.status"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
     """What to look for; everything given has to fit.
 
-    `q` is the words of `control.quarantine.words.tsquery`, or an id; `sender` and `recipient` those of
-    `Where.address`; `reason` a reason or a filter's name; `until` is not part of the span.
+    `q` is a text of `control.quarantine.grammar`, or an id; `sender` and `recipient` those of
+    `control.quarantine.conditions.address`; `reason` a reason or a filter's name; `until` is not part of the span.
     """
 
     domain: str | None = None
@@ -52,63 +59,80 @@ class Item:
     status: str
 
 
-async def search(pool: Any, viewer: Viewer, query: Query) -> Page[Item]:
+@dataclass(frozen=True, slots=True)
+class Found(Page[Item]):
+    """A page of items.
+
+    `reached`, when set, is how far back was looked before the time ran out: `next` goes on from there. `lag` is how
+    far the index of bodies is behind, when the search asked it.
+    """
+
+    reached: datetime | None = None
+    lag: Lag | None = None
+
+
+async def search(pool: Any, viewer: Viewer, query: Query) -> Found:
     """One page of the viewer's kept mail.
 
-    Raises ValueError, in words for the person who asks, for a cursor that is none, for too many words, and (TooSlow)
-    for a search that takes too long.
+    Raises ValueError, in words for the person who asks: for a cursor that is none, for terms that cannot be read
+    (grammar.Wrong), and (TooSlow) for a search that takes too long.
     """
-    where = _where(viewer, query)
-    if query.cursor:
-        behind = pages.place(query.cursor)
-        where.add("received_at <= {}", behind.at)  # said again, because it is this form that leaves days untouched
-        where.add("(received_at, id) < ({}, {})", behind.at, behind.id)
     limit = max(1, min(query.limit, LONGEST_PAGE))
-    found = await rows(
-        pool,
-        f"select {_COLUMNS} from quarantine where {where.sql} order by received_at desc, id desc limit {limit + 1}",
-        where.values,
-    )
-    items = [Item(**dict(row)) for row in found[:limit]]
-    more = pages.cursor(Place(items[-1].received_at, items[-1].id)) if len(found) > limit else None
-    return Page(items, more)
+    asked = grammar.parse(query.q or "")
+    if (query.q or "").strip() and not asked:
+        return Found([], None)  # signs alone: there is no word to find
+    found = await _walk(pool, viewer, query, asked, COLUMNS, limit + 1)
+    items = [Item(**dict(row)) for row in found.rows[:limit]]
+    lag = await bodies.lag(pool) if terms.needs_bodies(asked) else None
+    return Found(items, _next(items, found, limit), found.reached, lag)
 
 
-async def reasons(pool: Any, viewer: Viewer, query: Query) -> dict[str, int]:
-    """How much of what fits was kept for each reason, whatever reason the query names; {} if counting takes too long.
-
-    Raises ValueError as `search` does.
-    """
-    where = _where(viewer, replace(query, reason=None))
-    sql = f"select reason, count(*) as mails from quarantine where {where.sql} group by reason order by 2 desc, 1"
-    try:
-        found = await rows(pool, sql, where.values, within_s=COUNT_WITHIN_S)
-    except TooSlow:
-        return {}
-    return {row["reason"]: row["mails"] for row in found}
+async def walk_query(pool: Any, viewer: Viewer, query: Query, columns: str, most: int) -> Walked:
+    """The newest `most` rows that fit, with these columns of `q`; raises as `search` does."""
+    return await _walk(pool, viewer, query, grammar.parse(query.q or ""), columns, most)
 
 
-def _where(viewer: Viewer, query: Query) -> Where:
-    where = Where()
+async def _walk(pool: Any, viewer: Viewer, query: Query, asked: Sequence[Term], columns: str, most: int) -> Walked:
+    behind = pages.place(query.cursor) if query.cursor else None
+
+    def branches(values: list[Any], span: Span) -> list[Where]:
+        made = []
+        for way in terms.ways(asked):
+            where = Where(values)
+            where.span(span.since, span.until)
+            if behind:
+                where.add("(q.received_at, q.id) < ({}, {})", behind.at, behind.id)
+            _narrow(where, viewer, query)
+            way(where, span)
+            terms.narrow(where, span, asked)
+            made.append(where)
+        return made
+
+    if not any(term.name == "is" and not term.is_negated for term in asked):
+        asked = (*asked, Term("is", "deleted", is_negated=True))
+    return await walk(pool, columns, branches, most, _whole(query, asked, behind))
+
+
+def _whole(query: Query, asked: Sequence[Term], behind: Place | None) -> Span:
+    """The times that anything that fits can have."""
+    after = [term.value for term in asked if term.name == "after" and not term.is_negated]
+    before = [term.value for term in asked if term.name == "before" and not term.is_negated]
+    end = [min(behind.at, EVER.until) + timedelta(microseconds=1)] if behind else []
+    return Span(max([query.since or EVER.since, *after]), min([query.until or EVER.until, *before, *end]))
+
+
+def _narrow(where: Where, viewer: Viewer, query: Query) -> None:
+    """Add what the parameters beside the terms ask."""
     where.scope(viewer, query.domain)
-    where.span(query.since, query.until)
-    where.add("status <> 'deleted'")
-    where.address("sender", query.sender)
-    where.address("recipient", query.recipient)
+    for column, typed in (("q.sender", query.sender), ("q.recipient", query.recipient)):
+        if typed is not None:
+            terms.near_address(where, column, typed)
+            where.address(column, typed)
     if query.reason is not None:
-        reason = words.clean(query.reason)
-        where.add("(reason = {} or filter = {})", reason, reason)
-    if query.q is not None and query.q.strip():
-        _words(where, query.q.strip())
-    return where
+        where.add("{} in (q.reason, q.filter)", words.clean(query.reason))
 
 
-def _words(where: Where, typed: str) -> None:
-    if is_id(typed.upper()):
-        txn, _, number = typed.upper().partition(".")
-        where.near(txn)
-        where.add("id = {}" if number else "txn = {}", typed.upper())
-        return
-    query = words.tsquery(typed)
-    # Without a word there is nothing to find; an empty tsquery says the same, with a notice in the server's log.
-    where.add("words @@ to_tsquery('simple', {})", query) if query else where.add("false")
+def _next(items: Sequence[Item], found: Walked, limit: int) -> str | None:
+    if len(found.rows) > limit:
+        return pages.cursor(Place(items[-1].received_at, items[-1].id))
+    return pages.cursor(Place(found.reached, BEFORE_ALL_IDS)) if found.reached else None

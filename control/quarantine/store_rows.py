@@ -38,7 +38,7 @@ _MESSAGES = (
 )
 _QUARANTINE = (
     f"insert into quarantine ({', '.join(rows.QUARANTINE)})"
-    f" select {', '.join(rows.QUARANTINE[:-1])}, to_tsvector('simple', words) from in_quarantine on conflict do nothing"
+    f" select {', '.join(rows.QUARANTINE[:-1])}, header_words(words) from in_quarantine on conflict do nothing"
 )
 _LATER = (
     f"insert into later ({', '.join(rows.LATER)}) select {', '.join(rows.LATER)} from in_later on conflict do nothing"

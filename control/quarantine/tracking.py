@@ -7,6 +7,7 @@ from typing import Any
 from control.auth import Viewer
 from control.quarantine import pages, records, words
 from control.quarantine.conditions import Where, is_id
+from control.quarantine.grammar import MOST_TERMS
 from control.quarantine.pages import Page, Place
 from control.quarantine.reading import rows
 from syncd.spool.record import Judgement
@@ -150,8 +151,8 @@ def _where(viewer: Viewer, query: Query) -> Where:
     if query.outcome is not None:
         where.add("outcome = {}", words.clean(query.outcome))
     typed = words.clean(query.q or "").split()
-    if len(typed) > words.MOST_TERMS:
-        raise ValueError(f"A search takes at most {words.MOST_TERMS} words; leave some out.")
+    if len(typed) > MOST_TERMS:
+        raise ValueError(f"A search takes at most {MOST_TERMS} words; leave some out.")
     if len(typed) == 1 and is_id(typed[0].upper()):
         txn = typed[0].upper().partition(".")[0]
         where.near(txn)

@@ -7,12 +7,19 @@ from typing import Any
 
 from quart import Blueprint, ResponseReturnValue, request
 
-from control.quarantine import search
+from control.quarantine import counts, grammar, search
+from control.quarantine.counts import Counts, Kind
+from control.quarantine.grammar import Wrong
 from control.store import domains
 from control.web import asked, paging, shell, words
 
 PATH = "/quarantine"
 ROWS = 50
+ABOUT = {
+    Kind.EXACT: "",
+    Kind.ROLLED_UP: "Numbers are of all mail kept in these days, deleted mail included.",
+    Kind.NEWEST: f"Numbers are of the newest {counts.FEW:,} that fit; there are more.",
+}
 
 blueprint = Blueprint("quarantine", __name__)
 
@@ -41,15 +48,18 @@ async def listing() -> ResponseReturnValue:
     """The newest kept mail that fits the search; a search that cannot be read is explained, never an error page."""
     typed = asked.read(request.args)
     context: dict[str, Any] = {"nav": "quarantine", "asked": typed, "error": "", "chips": (), "days": []}
+    context |= {"fields": grammar.FIELDS, "wrong": None, "found": None, "about": ""}
     context["domains"] = [each.name for each in await domains.listing(shell.pool(), shell.viewer())]
     cursor, trail = request.args.get("cursor", ""), request.args.get("trail", "")
     try:
         found = await search.search(shell.pool(), shell.viewer(), _query(typed, cursor))
     except ValueError as error:
-        return await shell.page("quarantine.html", 400, **{**context, "error": str(error)})
+        wrong = _marked(typed.q, error) if isinstance(error, Wrong) else None
+        return await shell.page("quarantine.html", 400, **{**context, "error": str(error), "wrong": wrong})
     newer, older = paging.links(PATH, typed.parameters(), cursor, trail, found.next)
-    counts = await search.reasons(shell.pool(), shell.viewer(), _query(typed, ""))
-    context |= {"days": by_day(found.items), "newer": newer, "older": older, "chips": _chips(typed, counts)}
+    counted = await counts.reasons(shell.pool(), shell.viewer(), _query(typed, ""))
+    context |= {"days": by_day(found.items), "newer": newer, "older": older, "chips": _chips(typed, counted)}
+    context |= {"found": found, "about": ABOUT[counted.kind]}
     return await shell.page("quarantine.html", **context)
 
 
@@ -79,7 +89,13 @@ def _query(typed: asked.Asked, cursor: str) -> search.Query:
     )
 
 
-def _chips(typed: asked.Asked, counts: dict[str, int]) -> list[Chip]:
+def _marked(typed: str, wrong: Wrong) -> tuple[str, str, str]:
+    """What was typed: before the trouble, the trouble, behind it."""
+    return typed[: wrong.start], typed[wrong.start : wrong.end], typed[wrong.end :]
+
+
+def _chips(typed: asked.Asked, counted: Counts) -> list[Chip]:
+    counts = counted.by_reason
     plain = {name: value for name, value in typed.parameters().items() if name != "reason"}
     names = sorted({*counts, *([typed.reason] if typed.reason else [])}, key=lambda name: (-counts.get(name, 0), name))
     if not names:

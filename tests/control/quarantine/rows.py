@@ -11,13 +11,18 @@ from ulid import ULID
 
 from control.quarantine.pack_writer import PackWriter
 from control.quarantine.packs import Packs, Place, today
-from control.quarantine.words import indexed
+from control.quarantine.words import of_header
 from syncd.spool.record import Judgement, Kind, Outcome, RecipientResult, Record
 
 
 def at(days_back: float = 0.0) -> datetime:
     """A moment so many days ago."""
     return datetime.now(UTC) - timedelta(days=days_back)
+
+
+def day(year: int, month: int, number: int) -> datetime:
+    """The beginning of a day."""
+    return datetime(year, month, number, tzinfo=UTC)
 
 
 def record_of(recipients: Iterable[tuple[str, str]], **fields: Any) -> Record:
@@ -80,7 +85,7 @@ async def _keep_one(pool: Any, record: Record, each: RecipientResult, when: date
         " reason, filter, reason_text, score, node, client_ip, size_bytes, generation, revision, pack, pack_offset,"
         " pack_bytes, body_sha256, words)"
         " values ($1, $2, $3, coalesce((select number from domains where name = $4), 0), $5, $6, $7, $8, $9,"
-        " $10, $10, $11, $12, $13, $14::text::inet, $15, 1, $16, $17, $18, $19, '', to_tsvector('simple', $20))",
+        " $10, $10, $11, $12, $13, $14::text::inet, $15, 1, $16, $17, $18, $19, '', header_words($20))",
         when,
         f"{record.id}.{each.n}",
         record.id,
@@ -98,7 +103,7 @@ async def _keep_one(pool: Any, record: Record, each: RecipientResult, when: date
         record.body_bytes,
         each.revision,
         *body,
-        indexed(record.subject, record.header_from, record.sender, each.address),
+        of_header(record.subject, (record.sender, record.header_from), each.address, record.attachments, 16_000),
     )
 
 

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from control.quarantine import pages, reading, search
+from control.quarantine import counts, pages, reading, search, walk
+from control.quarantine.counts import Counts
 from control.quarantine.search import Query
 from tests.control.quarantine.acts.conftest import ME, MINE, OPERATOR, THEIRS, THEY
 from tests.control.quarantine.rows import at, keep, record_of
@@ -115,13 +116,13 @@ async def test_everybody_finds_only_their_own(pool: Any) -> None:
     assert await _ids(pool, THEY) == [theirs]
     assert set(await _ids(pool, OPERATOR)) == {mine, theirs}
     assert await _ids(pool, OPERATOR, domain="theirs.test") == [theirs]
-    assert await search.reasons(pool, THEY, Query()) == {"content": 1}
+    assert await counts.reasons(pool, THEY, Query()) == Counts({"content": 1})
 
 
 async def test_what_was_deleted_is_not_found(pool: Any, zebra: str) -> None:
     await pool.execute("update quarantine set status = 'deleted'")
     assert await _ids(pool) == []
-    assert await search.reasons(pool, ME, Query()) == {}
+    assert await counts.reasons(pool, ME, Query()) == Counts({})
 
 
 async def test_pages_go_through_everything_once_newest_first(pool: Any) -> None:
@@ -147,7 +148,8 @@ async def test_reasons_are_counted_for_the_search_whatever_reason_is_chosen(pool
         result = replace(record.recipients[0], reason=reason)
         await keep(pool, replace(record, recipients=(result,)))
     await keep(pool, record_of([("a@mine.test", MINE)], subject="other"))
-    assert await search.reasons(pool, ME, Query(q="zebras", reason="content")) == {"dnsbl": 2, "content": 1}
+    found = await counts.reasons(pool, ME, Query(q="zebras", reason="content"))
+    assert found == Counts({"dnsbl": 2, "content": 1})
 
 
 async def test_a_search_that_takes_too_long_says_how_to_narrow_it(pool: Any) -> None:
@@ -157,20 +159,23 @@ async def test_a_search_that_takes_too_long_says_how_to_narrow_it(pool: Any) -> 
 
 
 async def test_old_days_stay_untouched(pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search of a span, and the page behind a cursor, plan no other day's partition."""
+    """A search of a span, and the page behind a cursor, plan no other day's partition, of rows and bodies alike."""
     plans: list[str] = []
 
-    async def explained(_: Any, sql: str, values: list[Any]) -> list[Any]:
-        plans.append("\n".join(row[0] for row in await pool.fetch("explain " + sql, *values)))
+    async def explained(connection: Any, sql: str, values: list[Any], deadline: float) -> list[Any]:
+        plans.append("\n".join(row[0] for row in await connection.fetch("explain " + sql, *values)))
         return []
 
-    monkeypatch.setattr(search, "rows", explained)
+    monkeypatch.setattr(walk, "_fetch", explained)
     today = at().replace(hour=0, minute=0, second=0, microsecond=0)
-    await search.search(pool, ME, Query(since=today, until=today + timedelta(days=1), q="zebras"))
-    await search.search(pool, ME, Query(cursor=pages.cursor(pages.Place(at(4), "X"))))
+    await search.search(pool, ME, Query(since=today, until=today + timedelta(days=1), q="zebras -lions body:x"))
     assert f"quarantine_{today:%Y%m%d}" in plans[0]
-    assert f"quarantine_{at(1):%Y%m%d}" not in plans[0] + plans[1]
-    assert f"quarantine_{at(4):%Y%m%d}" in plans[1]
+    assert f"body_words_{today:%Y%m%d}" in plans[0]
+    assert f"_{at(1):%Y%m%d}" not in "".join(plans)
+    plans.clear()
+    await search.search(pool, ME, Query(cursor=pages.cursor(pages.Place(at(4), "X"))))
+    assert f"quarantine_{at(4):%Y%m%d}" in plans[0]
+    assert f"quarantine_{at(1):%Y%m%d}" not in "".join(plans)
 
 
 @pytest.mark.parametrize(
@@ -200,4 +205,4 @@ async def test_no_input_is_an_error_of_the_database(
 async def _never_an_sql_error(pool: Any, query: Query) -> None:
     with contextlib.suppress(ValueError):
         await search.search(pool, ME, query)
-        await search.reasons(pool, ME, query)
+        await counts.reasons(pool, ME, query)
