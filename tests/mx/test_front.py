@@ -1,15 +1,17 @@
 """The front over sockets with in-memory neighbours: outcomes, order of copies, walls, shielding."""
 
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 
 import pytest
 
+from mx.filter import Verdict
 from mx.filters.sections import Delivery
 from syncd.layers import NextHop
 from syncd.spool.record import Kind, Outcome
 from tests.mx.client import Client, mail, until
-from tests.mx.neighbours import Known, ListedOnly, Running, running, sections
+from tests.mx.neighbours import FILTERS, Known, ListedOnly, Running, Words, running, sections
 from tests.nexthops import Mailbox, answers, real, scripted, silent
 
 DOWN = NextHop("127.0.0.1", 1)
@@ -301,3 +303,22 @@ async def test_a_header_without_end_is_refused_before_anybody_reads_it() -> None
         assert (await client.send(mail("hello"), to=["a@strict.test"])).startswith("250")
         assert front.ledger.drift == 0
     assert len(mailbox.mails) == 1
+
+
+async def test_recipients_of_one_domain_are_judged_once_and_each_gets_its_verdict() -> None:
+    judged = []
+
+    def counting(facts: bytes, settings: Words) -> Verdict:
+        judged.append(facts)
+        return words.judge(facts, settings)
+
+    words = FILTERS[2]
+    filters = (*FILTERS[:2], dataclasses.replace(words, judge=counting))
+    async with fleet(Mailbox(), filters=filters) as front, Client(front.port) as client:
+        to = [f"u{number}@strict.test" for number in range(5)] + ["other@shadow.test"]
+        assert (await client.send(mail("refuse-me"), to=to)).startswith("250")
+        assert len(judged) == 2
+        record = front.spool.copies[0][0]
+        assert [one.address for one in record.recipients] == to[:5]
+        assert (await client.send(mail("hello"), to=["u1@strict.test"])).startswith("250")
+        assert len(judged) == 3

@@ -5,6 +5,7 @@ import pytest
 from tests.mx.client import Client
 from tests.mx.neighbours import Known, running, sections
 from tests.mx.stock import Taking, stock
+from tests.nexthops import Mailbox, real
 
 HTTP = b"POST / HTTP/1.1\r\nHost: mx\r\n\r\nEHLO c\r\nMAIL FROM:<evil@b.test>\r\nQUIT\r\n"
 NOISE = b"\x1b]0;evil\x07 x\r\nEHLO c\r\nMAIL FROM:<evil@b.test>\r\nQUIT\r\n"
@@ -88,3 +89,27 @@ async def test_parameters_of_mail_carry_enhanced_codes(parameters: str, reply: s
     async with running([]) as front, Client(front.port) as client:
         await client.hello()
         assert (await client.say(f"MAIL FROM:<a@x.test> {parameters}")).startswith(reply)
+
+
+async def test_internationalised_mail_end_to_end() -> None:
+    sender, recipient = "jürg@bücher.test", "é@strict.test"
+    message = "Subject: é\r\n\r\nGrüße\r\n".encode()
+    async with stock(Taking()) as port, Client(port) as client:
+        await client.hello()
+        assert (await client.say(f"MAIL FROM:<{sender}> SMTPUTF8")).startswith("500 Error: strict ASCII mode")
+    mailbox = Mailbox()
+    async with (
+        real(mailbox) as hop,
+        running([Known("strict.test", (hop,), sections())]) as front,
+        Client(front.port) as client,
+    ):
+        await client.hello()
+        assert (await client.say(f"MAIL FROM:<{sender}> SMTPUTF8 BODY=8BITMIME")).startswith("250")
+        assert (await client.say(f"RCPT TO:<{recipient}>")).startswith("250")
+        assert (await client.say("DATA")).startswith("354")
+        client.write(message + b".\r\n")
+        assert (await client.reply()).startswith("250")
+    taken_from, taken_for, content = mailbox.mails[0]
+    assert (taken_from, taken_for) == ("jürg@xn--bcher-kva.test", (recipient,))
+    assert content.endswith(message)
+    assert b" with UTF8SMTP id " in content
