@@ -10,6 +10,7 @@ from monitoring.exporter import Exporter
 from mx.certificate import Certificate
 from mx.front import Front
 from mx.limits import Limits
+from mx.proxy import is_listed
 from mx.server import factory
 from mx.services import Services
 from mx.session import Reception
@@ -27,8 +28,12 @@ _log = log.get(__name__)
 
 
 async def serve(services: Services, *, metrics_port: int, number: int, stop: asyncio.Event) -> None:
-    """Receive mail until `stop` is set, then drain. Raises OSError when the port cannot be had."""
+    """Receive mail until `stop` is set, then drain.
+
+    Raises OSError when the port cannot be had, ValueError when `smtp.proxies` names what is no network.
+    """
     smtp = services.node.smtp
+    is_listed(smtp.proxies, "127.0.0.1")  # a typing error is said here, not at each connection
     certificate = Certificate(smtp.cert, smtp.key)
     reception = Reception(services, Limits(smtp.limits))
     front = Front(smtp, certificate.context, services.node.state_dir or None)

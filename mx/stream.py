@@ -1,10 +1,8 @@
-"""One SMTP connection below its commands: reading, speaking, TLS, end of file, time.
+"""One SMTP connection below its commands: what arrives is obeyed in turn, or handed on as a message; TLS.
 
-aiosmtpd's class without its StreamReader, and without a task per connection: what arrives is obeyed
-at once, and only a command that has to wait gets a task. Pipelined commands are answered in one
-write, bytes held are bounded for any content (`mx.wire`, `mx.room`), nothing in clear survives
-STARTTLS, a half-closed client is still answered, and a lost connection never stops a mail that is
-being accepted.
+There is no task per connection: commands are obeyed as they arrive, and only one that has to wait gets a
+task. Bytes held are bounded for any content (`mx.wire`, `mx.room`), nothing in clear survives STARTTLS, a
+half-closed client is still answered, and a lost connection never stops a mail that is being accepted.
 """
 
 import asyncio
@@ -13,31 +11,23 @@ from abc import abstractmethod
 from collections.abc import Coroutine
 from typing import Any
 
-from aiosmtpd.smtp import SMTP
-
 from monitoring import log
-from monitoring.metrics import mx as metrics
 from mx import proxy, replies
 from mx.eager import rest_of
 from mx.front import Front
 from mx.limits import plain_ip
 from mx.pace import TLS_S, Pace, Turn
-from mx.replies import Reply
 from mx.session import Reception
-from mx.transaction import Connection, Transaction
-from mx.wire import Commands
+from mx.voice import UNREAD_BYTES, Voice
 
 HELD_BYTES = 64 * 1024
 """What may wait while a command is at work; then reading pauses."""
 TURN_COMMANDS = 20
 """Commands obeyed before other clients get their turn."""
-UNREAD_BYTES = 16 * 1024
-"""Replies that a client has not read before its commands wait."""
 NOISE = frozenset({*range(0x20), *range(0x7F, 0x100)} - set(b"\r\n\t"))
 """First bytes that no SMTP client sends; a TLS hello (0x16) is among them."""
 
 _log = log.get(__name__)
-_replies = {ord(kind): metrics.replies.labels(f"{kind}xx") for kind in "2345"}
 
 
 class Closing(Exception):
@@ -48,56 +38,18 @@ class Bye(Closing):
     """The client said that it leaves."""
 
 
-class Stream(SMTP):
+class Stream(Voice):
     """One connection; `_obey` is for the commands' class to say."""
 
-    __slots__ = (
-        "_arrival",
-        "_commands",
-        "_eof",
-        "_front",
-        "_greeted",
-        "_is_paused",
-        "_is_stalled",
-        "_out",
-        "_pace",
-        "_spoken_to",
-        "_task",
-        "envelope",
-        "event_handler",
-        "hostname",
-        "loop",
-        "session",
-        "transport",
-    )
-
-    session: Connection
-    envelope: Transaction
-    event_handler: Reception
-    transport: Any
-    loop: asyncio.AbstractEventLoop
+    __slots__ = ("_arrival", "_greeted", "_is_stalled", "_spoken_to", "_task")
 
     def __init__(self, reception: Reception, front: Front, loop: asyncio.AbstractEventLoop) -> None:
-        # Not aiosmtpd's constructor: it looks through handler and class at every connection, a third of what a
-        # small mail costs, and makes a StreamReader.
-        self.event_handler, self._front, self.loop = reception, front, loop
-        self.hostname = front.smtp.hostname
-        self.transport = None
-        self._commands = Commands()
-        self._out = bytearray()
+        super().__init__(reception, front, loop)
         self._task: asyncio.Task[None] | None = None
         """The command that waits for something."""
         self._arrival: asyncio.Future[bytes] | None = None
         """Where the next piece of a message is waited for."""
-        self._greeted = self._spoken_to = self._eof = self._is_stalled = self._is_paused = False
-
-    # What aiosmtpd creates for us
-
-    def _create_session(self) -> Connection:
-        return Connection(self.loop)
-
-    def _create_envelope(self) -> Transaction:
-        return Transaction()
+        self._greeted = self._spoken_to = self._is_stalled = False
 
     # The connection
 
@@ -249,11 +201,6 @@ class Stream(SMTP):
         elif self._task is None:
             self._resume()
 
-    def _resume(self) -> None:
-        if self._is_paused and not self.transport.is_closing():
-            self._is_paused = False
-            self.transport.resume_reading()
-
     async def _read(self) -> bytes:
         """The next piece of the message. Raises Closing when the client will send no more."""
         if not self._commands.held:
@@ -274,72 +221,6 @@ class Stream(SMTP):
     @abstractmethod
     async def _obey(self, line: bytes) -> None:
         """Obey one command line. Raises Closing, ConnectionError and nothing else."""
-
-    # Time and the end
-
-    def look_at_time(self, now: float) -> None:
-        """Send a client away that is too slow; one that does not even read is cut."""
-        reply = self._pace.overdue(now)
-        if reply is None or self.transport is None:
-            return
-        if self._pace.turn in (Turn.OVER, Turn.HANDSHAKE) or self.transport.get_write_buffer_size():
-            self._pace.begin(Turn.OVER, now)
-            self.transport.abort()
-        else:
-            self._say(reply)
-            self._end()
-
-    def shut_down(self, *, amid_mail: bool) -> None:
-        """Send a waiting client away; amid a mail only if `amid_mail`, and never while it is being answered."""
-        if self._pace.turn is Turn.HANDSHAKE and amid_mail:
-            self.transport.abort()
-        elif self._pace.turn in (Turn.COMMAND, Turn.MESSAGE) and (amid_mail or not self.envelope.is_open):
-            self._say(replies.SHUTTING_DOWN)
-            self._end()
-
-    @property
-    def _is_over(self) -> bool:
-        return self._pace.turn is Turn.OVER
-
-    def _end(self, *, linger: bool = True) -> None:
-        """Flush our last words and close.
-
-        With `linger` what the client is still sending is read and dropped for a while: closing at once would
-        reset the connection, and the client would lose our words (RFC 1122 section 4.2.2.13).
-        """
-        if self._is_over:
-            return
-        self._flush()
-        self._pace.begin(Turn.OVER, self.loop.time())
-        self._commands.held.clear()
-        if self.transport.is_closing():
-            return
-        if linger and not self._eof and self.transport.can_write_eof():
-            self.transport.write_eof()
-            self._resume()
-        else:
-            self.transport.close()
-
-    # Speaking
-
-    async def push(self, status: str | bytes) -> None:
-        """Say one line; it leaves with the next flush, so that pipelined commands are answered in one write."""
-        line = status if isinstance(status, bytes) else status.encode("ascii", "replace")
-        self._say_lines(line + b"\r\n")
-
-    def _say(self, reply: Reply) -> None:
-        self._say_lines(reply.wire)
-
-    def _say_lines(self, lines: bytes) -> None:
-        """Say a reply of one or more lines, each with its CRLF."""
-        self._out += lines
-        self.session.said(lines)
-        _replies[lines[0]].inc()
-
-    def _flush(self) -> None:
-        if self._out and not self.transport.is_closing():
-            self.transport.write(bytes(self._out))
-            self._out.clear()
 
     def pause_writing(self) -> None:
         """The client does not read what we say: its commands wait."""

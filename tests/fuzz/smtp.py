@@ -35,7 +35,7 @@ from tests.mx.neighbours import Known, ListedOnly, Running, running, sections
 ROOT = Path(__file__).resolve().parents[2]
 WATCHED = tuple(
     str(ROOT / "mx" / f"{name}.py")
-    for name in ("stream", "server", "wire", "address", "parameters", "proxy", "room", "session")
+    for name in ("stream", "voice", "server", "wire", "address", "parameters", "proxy", "room", "session")
 )
 MOST_BYTES = 20_000
 WITHIN_S = 20.0
@@ -246,9 +246,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # a line an input
+    tree = subprocess.run(["git", "rev-parse", "HEAD^{tree}"], cwd=ROOT, capture_output=True, text=True, check=False)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         report = runner.run(fuzz(arguments.seed, arguments.seconds))
-    tree = subprocess.run(["git", "rev-parse", "HEAD^{tree}"], cwd=ROOT, capture_output=True, text=True, check=False)
     report.tree = tree.stdout.strip()
     (ROOT / "var").mkdir(exist_ok=True)
     text = json.dumps(report.__dict__, indent=1)

@@ -117,3 +117,11 @@ async def test_a_renewed_certificate_is_taken_and_a_broken_one_is_not(tmp_path: 
 
 def test_without_a_certificate_there_is_no_tls() -> None:
     assert Certificate("", "").context() is None
+
+
+async def test_a_proxy_that_is_no_network_is_said_at_the_start() -> None:
+    spool = MemorySpool()
+    node = node_config(port=0, proxies=("192.0.2.0/33",))
+    services = Services(node, MemoryPolicies([]), spool, PlainParser(), NoDns(), Ledger(spool), FILTERS)
+    with pytest.raises(ValueError, match=r"192\.0\.2\.0/33"):
+        await listener.serve(services, metrics_port=0, number=1, stop=asyncio.Event())
