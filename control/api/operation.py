@@ -46,7 +46,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A handler's answer; `body` a struct or a JSON value, or bytes where the operation declares a media type."""
+    """A handler's answer; `body` a struct or a JSON value, or bytes (or an asynchronous iterator of
+    them) where the operation declares a media type."""
 
     body: Any = None
     status: int = 200

@@ -1,14 +1,14 @@
 """`/quarantine` and `/jobs`: refused and held mail, found, read, delivered."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from control.api.operation import Answer, Asked, operation
 from control.api.problems import refused
-from control.quarantine import items, release, search, viewing
+from control.quarantine import acts, items, release, search, viewing
 from control.quarantine.items import Kept
 from control.quarantine.packs import BodyAway, BodyLost
 from syncd.spool.record import Judgement
@@ -75,24 +75,30 @@ class Detail(Item, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to deliver it: `allow_sender` lets this sender's mail through from now on.
+    """How to deliver it: `allow_sender` lets this sender's mail through from now on, `allow` "domain" its whole
+    domain's; `train` says that it is no spam; `to` is another address of this account that gets it instead; it can
+    be taken back for `hold_s` seconds before it begins.
 
     A mail that was delivered, or may have been, is delivered once more only if `again` names the job that did it.
     """
 
     allow_sender: bool = False
+    allow: Literal["", "sender", "domain"] = ""
     train: bool = False
+    to: Annotated[str, Meta(max_length=320)] = ""
+    hold_s: Annotated[float, Meta(ge=0, le=release.LONGEST_HOLD_S)] = 0.0
     again: Annotated[str, Meta(max_length=40)] = ""
 
 
 class Queued(msgspec.Struct, frozen=True):
-    """The job that does it; asked again, the same one, unless that failed."""
+    """The job that does it, and the act by which it is undone; asked again, the same, unless that failed."""
 
     job: str
+    act: str = ""
 
 
 class Job(msgspec.Struct, frozen=True):
-    """How a job is: queued, running, done, failed, or unknown (cut after the final dot)."""
+    """How a job is: queued, running, done, failed, unknown (cut after the final dot), or cancelled (undone in time)."""
 
     state: str
     outcome: str
@@ -123,7 +129,9 @@ async def search_quarantine(asked: Asked) -> Answer:
 @operation("GET", "/quarantine/{item}", summary="One kept mail with every verdict", answers={200: Detail})
 async def get_item(asked: Asked) -> Answer:
     """Why it was kept, by whose settings at which revision, and what each filter said."""
-    return Answer(_detail(await _found(asked)))
+    found = await _found(asked)
+    await acts.viewed(asked.pool, asked.viewer, found.id)
+    return Answer(_detail(found))
 
 
 @operation("GET", "/quarantine/{item}/raw", summary="Its exact bytes", answers={200: "message/rfc822"})
@@ -135,7 +143,9 @@ async def get_raw(asked: Asked) -> Answer:
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "X-Content-Type-Options": "nosniff",
     }
-    return Answer(await _raw(asked), headers=headers)
+    body = await _raw(asked)
+    await acts.viewed(asked.pool, asked.viewer, asked.path["item"], "download")
+    return Answer(body, headers=headers)
 
 
 @operation("GET", "/quarantine/{item}/html", summary="Its safe view", answers={200: "text/html; charset=utf-8"})
@@ -152,7 +162,8 @@ async def get_html(asked: Asked) -> Answer:
 async def release_item(asked: Asked) -> Answer:
     """To its recipient alone; once, however often it is asked."""
     job = await release.request(asked.pool, asked.viewer, asked.path["item"], msgspec.structs.asdict(asked.body))
-    return Answer(Queued(job), 202, {"Location": f"/api/v1/jobs/{job}"})
+    made = await release.job(asked.pool, asked.viewer, job)
+    return Answer(Queued(job, made.act_id if made else ""), 202, {"Location": f"/api/v1/jobs/{job}"})
 
 
 @operation("GET", "/jobs/{job}", summary="How a job is", answers={200: Job})

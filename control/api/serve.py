@@ -14,9 +14,12 @@ from werkzeug.exceptions import HTTPException
 from control import auth
 from control.api import (
     accounts,
+    acts,
     bulk,
+    bulk_acts,
     domains,
     internal,
+    keeping,
     lists,
     messages,
     nodes,
@@ -40,7 +43,21 @@ ANYBODY = auth.Viewer("anybody", "", "owner", "api")
 """Asks what needs no token; it belongs to no account and sees nobody's."""
 
 LOG = log.get(__name__)
-DECLARING = (domains, settings, bulk, lists, recipients, quarantine, messages, accounts, nodes, restore)
+DECLARING = (
+    domains,
+    settings,
+    bulk,
+    lists,
+    recipients,
+    quarantine,
+    acts,
+    bulk_acts,
+    keeping,
+    messages,
+    accounts,
+    nodes,
+    restore,
+)
 """Modules that declare operations as they are imported."""
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _ENCODER = msgspec.json.Encoder()
@@ -136,6 +153,8 @@ def _response(declared: Operation, answer: Answer) -> Response:
     media_type = declared.answers.get(answer.status)
     if isinstance(media_type, str):
         made = Response(answer.body, answer.status, content_type=media_type)
+        if not isinstance(answer.body, bytes):
+            made.timeout = None  # given out as it is made: as long as somebody takes it
     elif answer.body is None:
         made = Response(b"", answer.status)
     else:

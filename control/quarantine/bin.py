@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from control.auth import Viewer
-from control.quarantine import pages, search
+from control.quarantine import holds, pages, search
 from control.quarantine.conditions import Where
 from control.quarantine.pages import Page, Place
 from control.quarantine.reading import rows
@@ -21,7 +21,6 @@ SLICE = 5_000
 PURGE_WITHIN_S = 300.0
 _LISTED = "id, received_at, sender, recipient, subject, reason, filter, score, node, size_bytes as size, status"
 _THESE = "from unnest($1::timestamptz[], $2::text[]) as k (at, id) where q.received_at = k.at and q.id = k.id"
-_FREE = "not q.hold and not exists (select from legal_holds h where h.number = q.domain)"
 
 Key: TypeAlias = tuple[datetime, str]
 """(received_at, id) of an item."""
@@ -31,7 +30,7 @@ async def delete(connection: Any, keys: Sequence[Key]) -> set[str]:
     """Put these mails into the bin; returns the ids of those that are in it now and were not before."""
     found = await connection.fetch(
         f"update quarantine q set status = 'deleted', deleted_at = now() {_THESE}"
-        f" and q.status <> 'deleted' and {_FREE} returning q.id",
+        f" and q.status <> 'deleted' and {holds.FREE} returning q.id",
         *_columns(keys),
     )
     return {row["id"] for row in found}
@@ -54,7 +53,7 @@ async def restore(connection: Any, keys: Sequence[Key]) -> set[str]:
 async def states(connection: Any, keys: Sequence[Key]) -> dict[str, tuple[str, bool]]:
     """(status, on hold) of those that are there, by id."""
     found = await connection.fetch(
-        f"select q.id, q.status, not ({_FREE}) as held from quarantine q, unnest($1::timestamptz[], $2::text[])"
+        f"select q.id, q.status, not ({holds.FREE}) as held from quarantine q, unnest($1::timestamptz[], $2::text[])"
         " as k (at, id) where q.received_at = k.at and q.id = k.id",
         *_columns(keys),
     )
@@ -87,7 +86,7 @@ async def purge(connection: Any, now: datetime) -> int:
     while True:
         found = await connection.fetch(
             "delete from quarantine q using (select received_at, id from quarantine q"
-            f" where q.deleted_at < $1 and {_FREE} limit {SLICE}) k"
+            f" where q.deleted_at < $1 and {holds.FREE} limit {SLICE}) k"
             " where q.received_at = k.received_at and q.id = k.id returning q.received_at, q.txn",
             now - KEPT_FOR,
             timeout=PURGE_WITHIN_S,

@@ -2,7 +2,8 @@
 
 A row goes when its domain's days are over, by the settings of now. Its body goes with its pack: when the class that
 the pack was written for is over *and* no row points into it: a domain that keeps for longer since then loses nothing.
-What was stored is remembered for ever (`stored_ranges`), so that nothing of it comes back.
+Mail on hold stays whatever the settings say, with its day and its pack. What was stored is remembered for ever
+(`stored_ranges`), so that nothing of it comes back.
 """
 
 from collections import defaultdict
@@ -13,7 +14,7 @@ from typing import Any
 
 import asyncpg
 
-from control.quarantine import owners, packs, partitions
+from control.quarantine import bin, holds, owners, packs, partitions, quota
 from control.quarantine.packs import Packs
 from monitoring import log
 
@@ -51,9 +52,10 @@ async def expire(pool: Any, place: Packs, now: datetime) -> Expired:
         kept = whose.by_number()
         longest = max(whose.default(), *kept.values()) if kept else whose.default()
         dropped = await _drop_days(connection, now - timedelta(days=longest))
-        rows = 0
+        rows = await bin.purge(connection, now)
         for rule in rules(kept, whose.default(), now):
             rows += await _delete_rows(connection, rule)
+        rows += await quota.enforce(connection)
         unused = await _unused_packs(connection, now.date())
         orphans = await _orphans(connection, place, now.date())
         removed = [name for name in (*unused, *orphans) if not place.is_open(name)]
@@ -76,7 +78,7 @@ def rules(kept: Mapping[int, int], default: int, now: datetime) -> Iterator[Rule
 async def _drop_days(connection: Any, before: datetime) -> int:
     dropped = 0
     for day in await partitions.days(connection):
-        if _begin(day) + ONE_DAY <= before:
+        if _begin(day) + ONE_DAY <= before and not await holds.on_day(connection, _begin(day)):
             try:
                 await partitions.drop(connection, day)
                 dropped += 1
@@ -98,15 +100,15 @@ async def _delete_rows(connection: Any, rule: Rule) -> int:
 async def _delete_between(connection: Any, begin: datetime, end: datetime, rule: Rule) -> int:
     whose = "domain <> all($3::integer[])" if rule.is_but else "domain = any($3::integer[])"
     deleted = 0
-    for table in ("quarantine", "messages"):
+    for table, free in (("quarantine", holds.FREE), ("messages", holds.DOMAIN_FREE)):
         done = await connection.execute(
-            f"delete from {table} where received_at >= $1 and received_at < $2 and {whose}",
+            f"delete from {table} q where received_at >= $1 and received_at < $2 and {whose} and {free}",
             begin, end, list(rule.domains), timeout=STATEMENT_WITHIN_S,
         )  # fmt: skip
         deleted += int(done.split()[-1])
-    if deleted:
+    for table in ("mail_records", "body_words") if deleted else ():
         await connection.execute(
-            "delete from mail_records r where received_at >= $1 and received_at < $2 and not exists"
+            f"delete from {table} r where received_at >= $1 and received_at < $2 and not exists"
             " (select from quarantine q where q.received_at = r.received_at and q.txn = r.txn)",
             begin, end, timeout=STATEMENT_WITHIN_S,
         )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from control.auth import Viewer
-from control.store import layers, names
+from control.store import layers, leaving, names
 from control.store.errors import Invalid, Missing, Taken
 from control.store.layers import Change, Layer, Written
 from monitoring.metrics import control as metrics
@@ -88,11 +88,13 @@ async def set_next_hops(pool: Any, viewer: Viewer, name: str, next_hops: Sequenc
 
 
 async def delete(pool: Any, viewer: Viewer, name: str) -> Written:
-    """Serve a domain no longer; its kept mail expires in its time. Raises Missing."""
+    """Serve a domain no longer; its kept mail goes at once (`control.quarantine.leaving`). Raises Missing."""
     async with pool.acquire() as connection, connection.transaction():
         await layers.lock(connection, "domain", name)
         layer = await layers.load(connection, viewer, "domain", name)
         generation, revision = await layers.next_revision(connection)
+        number = await connection.fetchval("select number from domains where name = $1", name)
+        await leaving.begin(connection, viewer, layer.account_id, number)
         for statement in (
             "delete from entries where scope = 'domain' and name = $1",
             "delete from layers where scope = 'domain' and name = $1",
