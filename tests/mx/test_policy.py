@@ -328,19 +328,6 @@ def test_without_an_answer_from_memcached_nothing_changes_but_time(
     assert not home.policies.is_remembered_unknown("d1.test", "x")
 
 
-def test_an_unknown_recipient_is_remembered_for_the_node_until_the_domain_changes(home: Home) -> None:
-    home.write(published(domain(), domain("b.test")))
-    home.policies.remember_unknown("a.test", "Ghost")
-    home.policies.close()
-    sister = Policies(home.node)
-    assert sister.is_remembered_unknown("a.test", "ghost")
-    assert not sister.is_remembered_unknown("a.test", "other")
-    assert not sister.is_remembered_unknown("b.test", "ghost")
-    sister.close()
-    home.write(published(domain(settings={"retention": {"days": 2}}), domain("b.test")))
-    assert not home.policies.is_remembered_unknown("a.test", "ghost")
-
-
 def test_memory_stays_bounded(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mx.policy.REMEMBERED", 10)
     home.write(published(*(domain(f"d{number}.test") for number in range(50))))
