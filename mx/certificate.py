@@ -53,5 +53,7 @@ class Certificate:
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION  # a client could ask for one handshake after the other
+        context.num_tickets = 1  # two are the default; a sender that comes again needs one, and each is paid for
         context.load_cert_chain(self._cert, self._key)
         return context
