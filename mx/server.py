@@ -47,11 +47,14 @@ class Server(Stream):
             await self._command(line)
         except (asyncio.CancelledError, ConnectionError, Closing):
             raise
-        except Exception as error:  # noqa: BLE001 - the wall of a session: 451, no detail, reset, counted
+        except Exception as error:
             metrics.session_errors.inc()
             _log.exception("session_error", id=self.envelope.id, error=repr(error))
+            amid_message = self._pace.turn is Turn.MESSAGE
             self._reset()
             self._say(replies.TRY_LATER)
+            if amid_message:  # what follows is not commands: read as such, a sender could smuggle them in
+                raise Closing from error
 
     async def _command(self, line: bytes) -> None:
         limits = self._front.smtp.limits

@@ -162,3 +162,17 @@ async def test_a_record_tells_the_opening_and_its_own_transaction() -> None:
     assert "250 LIMITS RCPTMAX=1000" in told
     assert "RCPT TO:<second@strict.test>" in told
     assert "RCPT TO:<first@strict.test>" not in told
+
+
+async def test_an_error_of_ours_amid_a_message_obeys_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running([Known("strict.test", (), sections())]) as front, Client(front.port) as client:
+        await client.hello()
+        for command in ("MAIL FROM:<a@b.test>", "RCPT TO:<a@strict.test>", "DATA"):
+            await client.say(command)
+        monkeypatch.setattr(front.front.room, "change", lambda by: 1 / 0)
+        client.write(b"Subject: x\r\n")
+        client.write(b"EHLO c\r\nMAIL FROM:<evil@b.test>\r\nRCPT TO:<a@strict.test>\r\n.\r\n")
+        assert await client.rest() == ["451 4.3.0 Try again later"]
+        client.writer.close()
+        await _nobody_left(front)
+        assert [record.sender for record in front.spool.events] == ["a@b.test"]
