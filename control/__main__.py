@@ -1,4 +1,4 @@
-"""`python -m control panel|receiver|janitor|publisher|migrate --config control.toml`: the control plane."""
+"""`python -m control panel|receiver|janitor|publisher|migrate|dictionary --config control.toml`: the control plane."""
 
 import argparse
 from importlib import import_module
@@ -12,6 +12,7 @@ PROCESSES = {
     "janitor": "control.janitor",
     "publisher": "control.publisher",
     "migrate": "control.store.migrate",
+    "dictionary": "control.quarantine.dictionary",
 }
 
 

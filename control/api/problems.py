@@ -38,7 +38,10 @@ STATUS: Mapping[type[StoreError], int] = {
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """An error of the API (RFC 9457). `field` and `reason` name the value that cannot be taken."""
+    """An error of the API (RFC 9457). `field` and `reason` name the value that cannot be taken.
+
+    `start` and `end` mark the characters of a search that the reason is about: from the one, to before the other.
+    """
 
     title: str
     status: int
@@ -46,6 +49,8 @@ class Problem(msgspec.Struct, omit_defaults=True):
     field: str = ""
     reason: str = ""
     request_id: str = ""
+    start: int = 0
+    end: int = 0
     newer: dict[str, Any] = {}
     """With 409: what was saved since: revision, hash, author, and the diff as path, before, after."""
 

@@ -1,14 +1,15 @@
 """`/quarantine` and `/jobs`: refused and held mail, found, read, delivered."""
 
+from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from control.api.operation import Answer, Asked, operation
 from control.api.problems import refused
-from control.quarantine import acts, items, release, search, viewing
+from control.quarantine import acts, counts, grammar, items, release, search, viewing
 from control.quarantine.items import Kept
 from control.quarantine.packs import BodyAway, BodyLost
 from syncd.spool.record import Judgement
@@ -16,7 +17,11 @@ from syncd.spool.record import Judgement
 SAFE_CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 """For mail shown by a browser that came here by itself: no script, no network, an origin of its own."""
 
-WORDS = "Words of subject, addresses and file names, or an id; beg* for a beginning, quotes for a phrase, - for not."
+WORDS = (
+    "Words of the mail, or an id; beg* for a beginning, quotes for a phrase, - for not; fields as `from:ann`, all of"
+    " which /quarantine/fields lists."
+)
+T = TypeVar("T")
 Text = Annotated[str, Meta(max_length=500)]
 Time = Annotated[str, Meta(max_length=40, description="RFC 3339, or a day, in UTC where no zone is named.")]
 
@@ -51,11 +56,51 @@ class Item(msgspec.Struct, frozen=True):
     status: str
 
 
+class Lag(msgspec.Struct, frozen=True):
+    """Mails whose bodies are not in the index yet, and the seconds that the first of them has waited."""
+
+    mails: int
+    seconds: float
+
+
 class Page(msgspec.Struct, frozen=True):
-    """Kept mail, newest first."""
+    """Kept mail, newest first.
+
+    `reached` is set when the time ran out: so far back was looked, and `next` goes on from there. `lag` is set when
+    bodies were asked for.
+    """
 
     items: list[Item]
     next: str | None
+    reached: datetime | None = None
+    lag: Lag | None = None
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Kept mail by reason.
+
+    `kind` says what the numbers are: `exact`; `rolled_up`, all that was kept in these days, deleted mail included; or
+    `newest`, of the newest 2,000 that fit. There are none when counting would take too long.
+    """
+
+    reasons: dict[str, int]
+    kind: str
+
+
+class Field(msgspec.Struct, frozen=True):
+    """A field of the search: its name before the colon, what it finds, what it takes, an example, and its values."""
+
+    name: str
+    finds: str
+    takes: str
+    example: str
+    values: tuple[str, ...] = ()
+
+
+class Fields(msgspec.Struct, frozen=True):
+    """Every field of the search."""
+
+    items: list[Field]
 
 
 class Detail(Item, frozen=True):
@@ -107,23 +152,24 @@ class Job(msgspec.Struct, frozen=True):
 @operation("GET", "/quarantine", summary="Kept mail", answers={200: Page}, query=Search)
 async def search_quarantine(asked: Asked) -> Answer:
     """Newest first."""
-    wanted: Search = asked.query
-    query = search.Query(
-        domain=wanted.domain or None,
-        q=wanted.q or None,
-        sender=wanted.sender or None,
-        recipient=wanted.recipient or None,
-        reason=wanted.reason or None,
-        since=moment(wanted.since, "since"),
-        until=moment(wanted.until, "until"),
-        limit=wanted.limit,
-        cursor=wanted.cursor or None,
+    found = await _searched(search.search(asked.pool, asked.viewer, _query(asked.query)))
+    lag = Lag(found.lag.mails, found.lag.seconds) if found.lag else None
+    return Answer(Page([_item(each) for each in found.items], found.next, found.reached, lag))
+
+
+@operation("GET", "/quarantine/counts", summary="Kept mail by reason", answers={200: Counts}, query=Search)
+async def count_quarantine(asked: Asked) -> Answer:
+    """Of what the same search finds, whatever reason, page and limit it names."""
+    found = await _searched(counts.reasons(asked.pool, asked.viewer, _query(asked.query)))
+    return Answer(Counts(found.by_reason, found.kind.value))
+
+
+@operation("GET", "/quarantine/fields", summary="The fields of the search", answers={200: Fields})
+async def list_fields(asked: Asked) -> Answer:
+    """What may stand in `q` besides words, for completion."""
+    return Answer(
+        Fields([Field(each.name, each.finds, each.wants, each.example, each.values) for each in grammar.FIELDS])
     )
-    try:
-        page = await search.search(asked.pool, asked.viewer, query)
-    except ValueError as error:
-        raise refused(422, str(error), reason=str(error)) from error
-    return Answer(Page([_item(each) for each in page.items], page.next))
 
 
 @operation("GET", "/quarantine/{item}", summary="One kept mail with every verdict", answers={200: Detail})
@@ -173,6 +219,32 @@ async def get_job(asked: Asked) -> Answer:
     if job is None:
         raise refused(404, "there is no such job")
     return Answer(Job(job.state, job.outcome))
+
+
+async def _searched(work: Awaitable[T]) -> T:
+    """What a search gives. Raises Refused for one that cannot be read, with its place, or that takes too long."""
+    try:
+        return await work
+    except grammar.Wrong as error:
+        problem = refused(422, f"q: {error}", field="q", reason=str(error))
+        problem.problem.start, problem.problem.end = error.start, error.end
+        raise problem from error
+    except ValueError as error:
+        raise refused(422, str(error), reason=str(error)) from error
+
+
+def _query(wanted: Search) -> search.Query:
+    return search.Query(
+        domain=wanted.domain or None,
+        q=wanted.q or None,
+        sender=wanted.sender or None,
+        recipient=wanted.recipient or None,
+        reason=wanted.reason or None,
+        since=moment(wanted.since, "since"),
+        until=moment(wanted.until, "until"),
+        limit=wanted.limit,
+        cursor=wanted.cursor or None,
+    )
 
 
 def moment(text: str, field: str) -> datetime | None:

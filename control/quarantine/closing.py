@@ -11,6 +11,8 @@ from control.quarantine import packs, partitions
 
 WITHIN_S = 900.0
 """For one statement over one day."""
+PIECES = "{0}_pieces on {0} using gin (lower(sender || E'\\n' || recipient) gin_trgm_ops)"
+"""The index of pieces, of the partition {0}."""
 _HAS = (
     "select i.indisvalid as valid from pg_class c join pg_index i on i.indexrelid = c.oid where c.oid = to_regclass($1)"
 )
@@ -37,10 +39,7 @@ async def _close(connection: Any, part: str) -> bool:
         return False
     if found is not None:  # what a cut CREATE INDEX CONCURRENTLY leaves
         await connection.execute(f"drop index concurrently {index}", timeout=WITHIN_S)
-    await connection.execute(
-        f"create index concurrently {index} on {part} using gin (lower(sender || E'\\n' || recipient) gin_trgm_ops)",
-        timeout=WITHIN_S,
-    )
+    await connection.execute(f"create index concurrently {PIECES.format(part)}", timeout=WITHIN_S)
     for table in (part, part.replace("quarantine", "body_words")):
         await connection.execute(f"vacuum (analyze) {table}", timeout=WITHIN_S)
     return True

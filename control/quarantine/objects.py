@@ -36,11 +36,11 @@ class Objects:
         self._root = Path(unquote(parts.path)) if parts.scheme == "file" else None
         self._opened: ObjectStore | None = None
 
-    async def put(self, name: str, file: Path) -> None:
-        """Store a file whole, durably when this returns. Raises Away."""
+    async def put(self, name: str, file: Path, *, is_new: bool = False) -> None:
+        """Store a file whole, durably when this returns; with `is_new`, never over another. Raises Away."""
         try:
             async with asyncio.timeout(PUT_WITHIN_S):
-                await obstore.put_async(self._store(), name, file)
+                await obstore.put_async(self._store(), name, file, mode="create" if is_new else "overwrite")
                 if self._root:
                     await asyncio.to_thread(_make_durable, self._root, name)
         except (BaseError, OSError, TimeoutError) as error:

@@ -92,8 +92,11 @@ class Packs:
 
     async def newest_dictionary(self) -> bytes:
         """The dictionary to compress with now; b"" when none was ever made. Raises Away."""
-        numbers = [int(name.rpartition("/")[2]) for name in await self.objects.listing(DICTIONARIES)]
-        return await self.dictionary(max(numbers, default=0))
+        return await self.dictionary(await self.newest_number())
+
+    async def newest_number(self) -> int:
+        """The newest dictionary's id; 0 when none was ever made. Raises Away."""
+        return max((int(name.rpartition("/")[2]) for name in await self.objects.listing(DICTIONARIES)), default=0)
 
 
 def open(settings: Control) -> Packs:
