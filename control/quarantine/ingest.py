@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from control.quarantine import owners, packs, partitions, rows, store_rows
+from control.quarantine import owners, packs, partitions, rows, store_rows, withdrawing
 from control.quarantine.frames import MAX_BODY_BYTES
 from control.quarantine.owners import Owners
 from control.quarantine.pack_writer import Batch, PackWriter
@@ -76,11 +76,21 @@ class Ingest:
             raise
         self.trouble = ""
 
+    async def withdraw(self, stream: Stream, ranges: Ranges) -> None:
+        """See `Stores.withdraw`."""
+        try:
+            async with self._session.transaction() as connection:
+                await withdrawing.withdraw(connection, stream, ranges)
+        except Unfit as error:
+            raise NotNow(str(error)) from error
+
     async def keep_ahead(self) -> None:
-        """Have the partitions of the days around this one. Raises NotNow."""
+        """Have the partitions of the days around this one, and drop what need not be known any more. Raises NotNow."""
         try:
             self._days.clear()
             await self._have_partitions(partitions.ahead(packs.today()))
+            async with self._session.transaction() as connection:
+                await withdrawing.forget(connection)
         except NotNow as error:
             self.trouble = str(error)
             raise
@@ -121,6 +131,7 @@ class Ingest:
                 whose = await owners.load(connection, _domains(fresh))
                 found = await asyncio.to_thread(self._pack, fresh, whose)
                 await store_rows.write(connection, found, [mail.held for mail in fresh], self._writer.press)
+                await withdrawing.place(connection, [(mail.held, mail.record, mail.at) for mail in fresh])
         for mail in mails:
             self._packed.pop(mail.position, None)
         _count(fresh)

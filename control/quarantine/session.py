@@ -20,7 +20,7 @@ TRANSACTION_WITHIN_S = 30.0
 """A batch, its packs included; then the connection is given up, and the batch tried again."""
 
 _STAGING = """
-create temp table in_quarantine (like quarantine) on commit delete rows;
+create temp table in_quarantine (like quarantine including defaults) on commit delete rows;
 alter table in_quarantine alter column words type text using '', alter column status set default 'kept';
 create temp table in_messages (like messages) on commit delete rows;
 create temp table in_later (like later including defaults) on commit delete rows;

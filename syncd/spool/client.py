@@ -15,6 +15,7 @@ from monitoring import log
 from monitoring.metrics import mx as metrics
 from syncd.spool.frames import CHUNK_BYTES, BadFrame, Frame, Kind
 from syncd.spool.messages import (
+    ANSWER_MARGIN_S,
     LARGE_BYTES,
     Hello,
     Item,
@@ -33,8 +34,6 @@ from syncd.spool.wire import Gone, Wire
 
 CONNECT_S = 1.0
 FIRST_BACK_OFF_S, LAST_BACK_OFF_S = 0.02, 0.5
-ANSWER_MARGIN_S = 0.05
-"""The spool process answers so much before we give up, so that both tell the same story."""
 MAX_EVENTS, MAX_EVENT_BYTES = 10_000, 32 * 1024 * 1024
 """Events that wait for their acknowledgement; what comes on top is dropped and counted."""
 EVENTS_UNDER_WAY = 64
@@ -87,8 +86,8 @@ class SpoolClient:
     async def secure(self, record: Record, body: bytes) -> None:
         """Return once this host and another hold the copy on disk.
 
-        Raises NotSecured, with the reason, within `timeout_s`. Cancelled or too late, the copy is withdrawn: it may
-        still reach the quarantine, as a repeat, if a receiver had stored it by then.
+        Raises NotSecured, with the reason, within `timeout_s`. Cancelled or too late, the copy is withdrawn, wherever
+        it is by then.
         """
         deadline, number = time.monotonic() + self._timeout_s, next(self._numbers)
         try:
@@ -237,8 +236,7 @@ class SpoolClient:
 
 def _whole(number: int, record: Record, header: bytes, body: bytes, deadline: float) -> tuple[Item, bytes]:
     """Item and content of a copy. Raises ValueError for one over the bounds."""
-    left_s = max(0.0, deadline - time.monotonic() - ANSWER_MARGIN_S)
-    return item(number, record.kind, record.id, header, body, left_s), header + body
+    return item(number, record.kind, record.id, header, body, deadline - ANSWER_MARGIN_S), header + body
 
 
 async def _send(wire: Wire, what: Item, content: bytes) -> None:

@@ -40,6 +40,7 @@ class HeldStream:
         self.journal = journal
         self.heard_at = time.monotonic()
         """When its origin was last connected."""
+        journal.settle(Positions((position, position) for position in journal.withdrawn))  # that is its origin's affair
         self._durable = Positions((position, position) for position in journal.records)
         self._under_way: dict[int, asyncio.Future[None]] = {}
 
@@ -85,9 +86,10 @@ class HeldStream:
 
     def withdraw(self, positions: Positions) -> None:
         """Forget these for good: they come back at no restart."""
-        for position in [position for position in self.journal.records if position in positions]:
-            self.journal.withdraw(position)
+        for position, kept in [each for each in self.journal.records.items() if each[0] in positions]:
+            self.journal.withdraw(kept)
             self._durable.discard(position)
+        self.journal.settle(positions)
 
     def _settled(self, position: int, done: "asyncio.Future[None]") -> None:
         del self._under_way[position]

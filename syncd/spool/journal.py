@@ -68,7 +68,8 @@ class Journal:
         self.stream, self.directory = stream, directory
         self.records: dict[int, Kept] = {}
         """By position, what is neither released nor withdrawn, also what is not on disk yet."""
-        self.withdrawn = Positions((position, position) for position in left.withdrawn)
+        self.withdrawn = dict(left.withdrawn)
+        """Position → segment of its mark (0: not on disk), of withdrawals that the receiver has not confirmed."""
         self._room, self._aside = room, aside
         self._segments = {
             number: _Segment(size, guards=left.guards.get(number, set())) for number, size in left.sizes.items()
@@ -81,6 +82,8 @@ class Journal:
         self._garbage: list[int] = []
         for position, found in sorted(left.records.items()):
             self._count(Kept(found.item, (found.number, found.content_at)), position)
+        for number in self.withdrawn.values():
+            self._segments[number].live += 1
         self._drop_unneeded()
         self._unlink()
 
@@ -88,6 +91,11 @@ class Journal:
     def load(cls, directory: Path, stream: Stream, room: Room, aside: Path) -> Self:
         """The journal with what earlier openings left in it. Blocks. Raises OSError."""
         return cls(directory, stream, room, aside, recover(directory, stream, aside))
+
+    @property
+    def has_unsettled(self) -> bool:
+        """Whether anything in it still has to be told to the receiver."""
+        return bool(self.records or self.withdrawn)
 
     @property
     def live_bytes(self) -> int:
@@ -113,15 +121,24 @@ class Journal:
         self._room.memory_left -= item.content_bytes
         return self._put(_Pending((What.RECORD, item, content), kept))
 
-    def withdraw(self, position: int) -> bool:
-        """Give up a record that was not answered as secured; False when there is none. It is on disk a little later."""
-        kept = self._forget(position)
-        if kept is None:
-            return False
-        self.withdrawn.add(position)
+    def withdraw(self, kept: Kept) -> None:
+        """Give up a record that nobody relies on, also one that is released; its mark is on disk a little later.
+
+        The mark stays until it is `settled`.
+        """
+        position = kept.item.number
+        if position in self.withdrawn:
+            return
+        self._forget(position)
+        self.withdrawn[position] = 0
         gone = Item(position, kept.item.kind, kept.item.id, 0, 0, 0, time.time())
         self._put(_Pending((What.WITHDRAWN, gone, b""), kept))
-        return True
+
+    def settle(self, positions: Positions) -> None:
+        """The receiver will never have these: their marks are needed no more."""
+        for position in [position for position in self.withdrawn if position in positions]:
+            if number := self.withdrawn.pop(position):
+                self._unneeded_by_one(number)
 
     def release(self, position: int) -> bool:
         """Forget a record that is stored, or whose keeper is gone; False when there is none."""
@@ -227,6 +244,9 @@ class Journal:
         kept, what = pending.kept, pending.entry[0]
         if what is What.WITHDRAWN:
             here.guards.update({kept.place[0]} if kept.place else ())
+            if kept.item.number in self.withdrawn:
+                self.withdrawn[kept.item.number] = place[0]
+                here.live += 1
         else:
             kept.place = place
             if self.records.get(kept.item.number) is kept:
@@ -267,13 +287,16 @@ class Journal:
         self._add_bytes(-kept.item.content_bytes)
         self._drop_content(kept)
         if kept.place:
-            here = self._segments[kept.place[0]]
-            here.live -= 1
-            if not here.live and not self._is_committing:
-                self._drop_unneeded()
-                if self._garbage or self._is_idle_and_big():
-                    self._wake()
+            self._unneeded_by_one(kept.place[0])
         return kept
+
+    def _unneeded_by_one(self, number: int) -> None:
+        here = self._segments[number]
+        here.live -= 1
+        if not here.live and not self._is_committing:
+            self._drop_unneeded()
+            if self._garbage or self._is_idle_and_big():
+                self._wake()
 
     def _add_bytes(self, count: int) -> None:
         self._live_bytes += count

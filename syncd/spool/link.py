@@ -67,6 +67,9 @@ class Cargo(Protocol):
     def stored(self, link: "Link", ranges: Ranges) -> None:
         """The receiver has these in the quarantine for good."""
 
+    def withdrawn(self, link: "Link", ranges: Ranges) -> None:
+        """The receiver has nothing of these that were withdrawn, nor will it."""
+
     def went_down(self, link: "Link") -> None:
         """The connection ended."""
 
@@ -205,15 +208,14 @@ class Link:
     async def _hear(self, wire: Wire) -> None:
         while True:
             frame = await wire.hear_alive()
-            if frame.kind in (Kind.HELD, Kind.STORED):
-                ranges = read_ranges(frame)
-                self._acknowledged(Positions(ranges))
-                if frame.kind is Kind.HELD:
-                    self._cargo.held(self, ranges)
-                else:
-                    self._cargo.stored(self, ranges)
-            else:
+            told = {
+                Kind.HELD: self._cargo.held, Kind.STORED: self._cargo.stored, Kind.WITHDRAWN: self._cargo.withdrawn
+            }.get(Kind(frame.kind))  # fmt: skip
+            if told is None:
                 raise Gone(_farewell("ended", frame))
+            ranges = read_ranges(frame)
+            self._acknowledged(Positions(ranges))
+            told(self, ranges)
 
     def _acknowledged(self, positions: Positions) -> None:
         for number in [number for number in self._under_way if number in positions]:

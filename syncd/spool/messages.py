@@ -25,6 +25,8 @@ MAX_RANGES = CHUNK_BYTES // 16
 """The most ranges one frame names; more take more frames."""
 LARGE_BYTES = 1_000_000
 """Content above this travels on the connection of the lane "large"."""
+ANSWER_MARGIN_S = 0.05
+"""A spool process answers so much before its worker gives up, so that both tell the same story."""
 
 _ITEM = struct.Struct(f">QB{ID_BYTES}sIIId")
 _NUMBER = struct.Struct(">Q")
@@ -109,7 +111,8 @@ class Item:
     crc: int
     """CRC-32 of the content, which is the header and behind it the body."""
     at: float
-    """Unix time of the submission; in a SUBMIT frame the seconds that are left to answer it."""
+    """Unix time of the submission. In a SUBMIT frame the last moment to answer it, by this host's CLOCK_MONOTONIC: what
+    lay in the socket of a frozen process is known to be late when it is read."""
 
     @property
     def content_bytes(self) -> int:

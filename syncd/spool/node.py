@@ -12,10 +12,10 @@ from syncd import config
 from syncd.spool import identity
 from syncd.spool.hold import ASIDE, HeldStream, Holding, is_epoch
 from syncd.spool.identity import Identity
-from syncd.spool.journal import Journal, NotWritten
+from syncd.spool.journal import Journal, Kept, NotWritten
 from syncd.spool.link import Target
 from syncd.spool.members import Members
-from syncd.spool.messages import Item, Purpose
+from syncd.spool.messages import ANSWER_MARGIN_S, Item, Purpose
 from syncd.spool.origin import Origin
 from syncd.spool.ranges import Positions
 from syncd.spool.recover import count_aside
@@ -65,8 +65,14 @@ class Spool:
 
     @property
     def records(self) -> int:
-        """Unreleased records of this node's own streams, events among them; not 0 while that is not known."""
-        return self._unread + sum(len(origin.journal.records) for origin in self._origins)
+        """What the receiver has to settle of our own streams, events too; not 0 while that is not known."""
+        journals = [origin.journal for origin in self._origins]
+        return self._unread + sum(len(journal.records) + len(journal.withdrawn) for journal in journals)
+
+    @property
+    def held_for_others(self) -> int:
+        """Records of peers that are held here."""
+        return self._holding.count
 
     def ready(self) -> str:
         """Why records cannot be taken; "" when they can."""
@@ -84,9 +90,11 @@ class Spool:
             tasks.create_task(self._show())
             await self._submissions.run()
 
-    async def secure(self, item: Item, content: bytes, within_s: float) -> None:
+    async def secure(self, item: Item, content: bytes, by: float) -> Kept:
         """See `syncd.spool.submit.Secures`."""
-        within_s = min(within_s, self._config.secure_timeout_s)
+        by = min(by, time.monotonic() + self._config.secure_timeout_s)
+        if (within_s := by - time.monotonic()) <= 0:
+            raise Refusal("its time was up when it was read")
         self._refuse_without_room(item)
         kept, on_disk, elsewhere = self._current.take(item, content)
         try:
@@ -97,17 +105,29 @@ class Spool:
             self._broken = str(error)
             raise Refusal(str(error)) from error
         except TimeoutError as error:
-            if kept.place and self._config.when_not_secured == "answer":
-                metrics.spool_alone.inc()
-                _log.error("secured_with_one_copy", position=kept.item.number)
-                return
-            self._current.withdraw(kept)
-            why = "no other host holds it" if kept.place else "it is not on this disk"
-            raise Refusal(f"{why} after {within_s:.2f} s") from error
+            self._answer_late(kept, by, within_s, error)
         except asyncio.CancelledError:
             self._current.withdraw(kept)
             raise
+        if time.monotonic() > by + ANSWER_MARGIN_S:  # frozen meanwhile: the worker has given up, its word is under way
+            self._current.withdraw(kept)
+            raise Refusal("it was secured too late")
         self._broken = ""
+        return kept
+
+    def _answer_late(self, kept: Kept, by: float, within_s: float, error: TimeoutError) -> None:
+        """What holds for a record whose second copy did not come in time. Raises Refusal."""
+        if kept.place and self._config.when_not_secured == "answer":
+            metrics.spool_alone.inc()
+            _log.error("secured_with_one_copy", position=kept.item.number)
+            return
+        self._current.withdraw(kept)
+        why = "no other host holds it" if kept.place else "it is not on this disk"
+        raise Refusal(f"{why} after {within_s:.2f} s") from error
+
+    def give_up(self, kept: Kept) -> None:
+        """See `syncd.spool.submit.Secures`."""
+        self._current.withdraw(kept)
 
     async def note(self, item: Item, content: bytes) -> None:
         """See `syncd.spool.submit.Secures`."""
@@ -165,7 +185,7 @@ class Spool:
         for path in older:
             stream = Stream(self._current.stream.node, path.name)
             journal = await asyncio.to_thread(Journal.load, path, stream, self._room, self._aside)
-            if journal.records:
+            if journal.has_unsettled:
                 _log.info("older_epoch", epoch=path.name, records=len(journal.records))
                 tasks.create_task(self._ship_one(self._origin(journal, False)))
             else:
@@ -185,7 +205,7 @@ class Spool:
         """Keep the figures. Look again whether the disk takes bytes while it did not."""
         metrics.spool_records.set_function(lambda: self.records)
         metrics.spool_unreplicated_bytes.set_function(lambda: sum(origin.alone_bytes for origin in self._origins))
-        metrics.spool_held_foreign.set_function(lambda: self._holding.count)
+        metrics.spool_held_foreign.set_function(lambda: self.held_for_others)
         while True:
             if self._broken and not self._room.lacks():
                 await self._prove_writable()

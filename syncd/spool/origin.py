@@ -73,8 +73,10 @@ class Origin:
                 for kept in self._copies.alone():
                     self._waiting.put(kept.item.number, LOOK_S)
                 self._link(self._receiver, "small")
+                if any(kept.item.lane == "large" for kept in self.journal.records.values()):
+                    self._link(self._receiver, "large")  # of an older epoch nothing new opens it
                 if not self._is_current:
-                    while self.journal.records:
+                    while self.journal.has_unsettled:
                         self._emptied.clear()
                         await self._emptied.wait()
                     for task in (*beside, *self._tasks.values()):
@@ -104,10 +106,8 @@ class Origin:
         return kept, on_disk, elsewhere
 
     def withdraw(self, kept: Kept) -> None:
-        """Take back a record that nobody was told is secured: here, and wherever it went."""
-        if self.journal.records.get(kept.item.number) is not kept:
-            return
-        self.journal.withdraw(kept.item.number)
+        """Take back a record that nobody relies on: here, and wherever it went, the quarantine included."""
+        self.journal.withdraw(kept)
         self._gone(kept)
         one = ((kept.item.number, kept.item.number),)
         for (_, lane), link in self._links.items():
@@ -121,11 +121,11 @@ class Origin:
         self._now_held(link, held)
         if link.lane == "small":
             self._alone_again(self._copies.lost(link.target.name, but=held))
-        link.tell(Kind.WITHDRAWN, held.common(self.journal.withdrawn))
         if link.target == self._receiver:
+            link.tell(Kind.WITHDRAWN, self._withdrawn.ranges())
             wanted = list(self.journal.records.values())
         else:
-            link.tell(Kind.RELEASED, held.common(self._stored))
+            self._tell_again(link, held)
             wanted = list(self._copies.alone())
         return [kept for kept in wanted if kept.item.lane == link.lane and kept.item.number not in held]
 
@@ -145,12 +145,29 @@ class Origin:
             return None
 
     def held(self, link: Link, ranges: Ranges) -> None:
-        """See `syncd.spool.link.Cargo`."""
+        """See `syncd.spool.link.Cargo`. What reached a peer on a connection that was given up is held for nothing."""
         self._now_held(link, Positions(ranges))
+        if link.target != self._receiver:
+            self._tell_again(link, Positions(ranges))
+
+    def _tell_again(self, link: Link, held: Positions) -> None:
+        """Tell a peer what of that which it holds it need not."""
+        link.tell(Kind.WITHDRAWN, held.common(self._withdrawn))
+        link.tell(Kind.RELEASED, held.common(self._stored))
+
+    @property
+    def _withdrawn(self) -> Positions:
+        return Positions((position, position) for position in sorted(self.journal.withdrawn))
 
     def stored(self, link: Link, ranges: Ranges) -> None:
         """See `syncd.spool.link.Cargo`."""
         self._now_stored(Positions(ranges))
+
+    def withdrawn(self, link: Link, ranges: Ranges) -> None:
+        """See `syncd.spool.link.Cargo`. STORED will not do: it may be from before the withdrawal."""
+        self._stored.update(ranges)
+        self.journal.settle(Positions(ranges))
+        self._emptied.set()
 
     def went_down(self, link: Link) -> None:
         """See `syncd.spool.link.Cargo`. What was under way to the receiver goes to a peer now."""
@@ -196,9 +213,7 @@ class Origin:
     def _unwritten(self, kept: Kept, done: "asyncio.Future[None]") -> None:
         """A record that this disk did not take is nowhere, wherever it went meanwhile."""
         if not done.cancelled() and done.exception():
-            self._gone(kept)
-            for link in self._links.values():
-                link.tell(Kind.WITHDRAWN, ((kept.item.number, kept.item.number),))
+            self.withdraw(kept)
 
     def _link(self, target: Target, lane: Lane) -> Link | None:
         """The link to a holder, begun at the first use; None while we do not run."""

@@ -54,11 +54,12 @@ TABLES: Mapping[Purpose, Table] = {
     Purpose.WORKER: _table(
         (Kind.SUBMIT, Kind.BODY, Kind.GIVEN_UP, Kind.OPENED, Kind.CLOSED), (Kind.SECURED, Kind.NOT_SECURED)
     ),
-    Purpose.OWN: _table((Kind.RECORD, Kind.BODY, Kind.WITHDRAWN), (Kind.HELD, Kind.STORED)),
+    Purpose.OWN: _table((Kind.RECORD, Kind.BODY, Kind.WITHDRAWN), (Kind.HELD, Kind.STORED, Kind.WITHDRAWN)),
     Purpose.COPY: _table((Kind.RECORD, Kind.BODY, Kind.WITHDRAWN, Kind.RELEASED), (Kind.HELD,)),
     Purpose.TAKEOVER: _table((Kind.RECORD, Kind.BODY), (Kind.HELD, Kind.STORED)),
 }
-"""One table a purpose. Only a receiver says STORED; only a copy's holder is told RELEASED."""
+"""One table a purpose. Only a receiver says STORED, and WITHDRAWN when that is done; only a copy's holder is told
+RELEASED."""
 
 
 class Link:

@@ -8,7 +8,8 @@ import asyncio
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from pathlib import Path
 
 from monitoring import log
@@ -78,8 +79,8 @@ class Receiver:
         self._queue: OrderedDict[tuple[Stream, int], HeldStream] = OrderedDict()
         self._filled = asyncio.Event()
         self._in_hand: set[tuple[Stream, int]] = set()
-        self._unwanted: set[tuple[Stream, int]] = set()
-        """Withdrawn while they were in hand."""
+        self._to_withdraw: dict[Stream, Positions] = {}
+        self._withdrawals = asyncio.Event()
 
     @property
     def port(self) -> int:
@@ -112,6 +113,7 @@ class Receiver:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._server.run())
                 tasks.create_task(self._store_all())
+                tasks.create_task(self._withdraw_all())
         finally:
             await self._holding.close()
 
@@ -129,12 +131,15 @@ class Receiver:
         self._filled.set()
 
     def withdrawn(self, held: HeldStream, positions: Positions) -> None:
-        """Forget records that nobody was told of. What is being stored this very moment may become a repeat."""
+        """Forget records that nobody relies on, and have the quarantine forget them; then they are settled.
+
+        What is being stored this very moment stays here until it is.
+        """
         for position in [each for each in held.journal.records if each in positions]:
-            if (held.stream, position) in self._in_hand:
-                self._unwanted.add((held.stream, position))
-            else:
+            if (held.stream, position) not in self._in_hand:
                 held.withdraw(Positions([(position, position)]))
+        self._to_withdraw.setdefault(held.stream, Positions()).update(positions.ranges())
+        self._withdrawals.set()
 
     async def _store_all(self) -> None:
         while True:
@@ -171,38 +176,42 @@ class Receiver:
             self._server.ask_again(held.stream)
             return None
 
-    def _wanted(self, batch: list[HeldRecord]) -> list[HeldRecord]:
-        """A batch without what was withdrawn meanwhile, which is forgotten here."""
-        if not self._unwanted:
-            return batch
-        gone = [each for each in batch if (each.stream, each.position) in self._unwanted]
-        for record in gone:
-            place = (record.stream, record.position)
-            self._unwanted.discard(place)
-            self._in_hand.discard(place)
-            self._holding.of(record.stream).withdraw(Positions([(record.position, record.position)]))
-        return [each for each in batch if each not in gone]
+    async def _withdraw_all(self) -> None:
+        while True:
+            await self._withdrawals.wait()
+            self._withdrawals.clear()
+            while self._to_withdraw:
+                stream, positions = self._to_withdraw.popitem()
+                ranges = positions.ranges()
+                await _insist(partial(self._stores.withdraw, stream, ranges), "withdrawn")
+                self._server.say_withdrawn(stream, ranges)
 
     async def _store(self, batch: list[HeldRecord]) -> None:
         """Have a batch stored, however often it takes; then say so and forget it."""
-        back_off_s, began = FIRST_BACK_OFF_S, time.monotonic()
-        while batch := self._wanted(batch):
-            try:
-                await self._stores.store(batch)
-                break
-            except NotNow as error:
-                if back_off_s == FIRST_BACK_OFF_S:
-                    _log.warning("not_stored_now", records=len(batch), error=str(error))
-            await asyncio.sleep(back_off_s * random.uniform(0.5, 1.0))
-            back_off_s = min(LAST_BACK_OFF_S, back_off_s * 2)
-        if back_off_s > FIRST_BACK_OFF_S:
-            _log.info("stored_again", records=len(batch), after_s=round(time.monotonic() - began, 1))
+        if not batch:
+            return
+        await _insist(partial(self._stores.store, batch), "stored", records=len(batch))
         by_stream: dict[Stream, Positions] = {}
         for record in batch:
             self._in_hand.discard((record.stream, record.position))
-            self._unwanted.discard((record.stream, record.position))
             by_stream.setdefault(record.stream, Positions()).add(record.position)
         for stream, positions in by_stream.items():
             if held := self._holding.streams.get(stream):
                 held.release(positions)
             self._server.say_stored(stream, positions.ranges())
+
+
+async def _insist(act: Callable[[], Awaitable[None]], what: str, **of: int) -> None:
+    """Do what the quarantine may not be able to do now, until it is done."""
+    back_off_s, began = FIRST_BACK_OFF_S, time.monotonic()
+    while True:
+        try:
+            await act()
+            break
+        except NotNow as error:
+            if back_off_s == FIRST_BACK_OFF_S:
+                _log.warning(f"not_{what}_now", error=str(error), **of)
+        await asyncio.sleep(back_off_s * random.uniform(0.5, 1.0))
+        back_off_s = min(LAST_BACK_OFF_S, back_off_s * 2)
+    if back_off_s > FIRST_BACK_OFF_S:
+        _log.info(f"{what}_again", after_s=round(time.monotonic() - began, 1), **of)

@@ -80,6 +80,14 @@ class Server:
             if session.wire.is_open:
                 session.wire.say_all(Kind.STORED, ranges_frames(Kind.STORED, ranges))
 
+    def say_withdrawn(self, stream: Stream, ranges: Ranges) -> None:
+        """Tell them that nothing of these is in the quarantine, nor will be."""
+        for session in self._sessions.get(stream, ()):
+            session.stored.update(ranges)
+            if session.wire.is_open:
+                kind = Kind.WITHDRAWN if session.purpose is Purpose.OWN else Kind.STORED
+                session.wire.say_all(kind, ranges_frames(kind, ranges))
+
     def ask_again(self, stream: Stream) -> None:
         """End the connections of a stream: what we hold of it has become less, so that its origin ships it again."""
         for session in list(self._sessions.get(stream, ())):
@@ -193,7 +201,8 @@ class Server:
         if done.cancelled() or (error := done.exception()):
             session.end(Kind.REFUSE, Code.FULL, "this process ends" if done.cancelled() else str(error))
             return
-        session.safe(item.number)
+        for each in self._sessions.get(session.held.stream, ()):
+            each.safe(item.number)  # on all of them: the one it came by may be given up at the other end already
         if is_new:
             self._keeper.kept(session.held, item.number)
 

@@ -49,3 +49,9 @@ class Stores(Protocol):
 
         A record may come again: it is stored once. Raises NotNow when nothing of the batch may be released.
         """
+
+    async def withdraw(self, stream: Stream, ranges: Ranges) -> None:
+        """Return when nothing of these is there, nor will be: their senders were told to come again.
+
+        What was stored of them goes, but for what somebody has begun to release. Raises NotNow.
+        """

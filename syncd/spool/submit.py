@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import time
+from collections import OrderedDict
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from monitoring import log
 from monitoring.metrics import syncd as metrics
 from syncd.spool.assembly import Assembly
 from syncd.spool.frames import MINOR, BadFrame, Frame, Kind, WrongVersion
+from syncd.spool.journal import Kept
 from syncd.spool.ledger import OpenTransactions
 from syncd.spool.messages import (
     Code,
@@ -36,6 +38,8 @@ WRITE_OFF_S = 0.5
 END_S = 1.5
 """At the end of this process: how long what is under way may take to be answered."""
 BACKLOG = 128
+MAX_SECURED = 4096
+"""Answers of one connection that its worker may still not have read; far more than it has sessions at the dot."""
 
 _log = log.get(__name__)
 
@@ -47,8 +51,11 @@ class Refusal(Exception):
 class Secures(Protocol):
     """What secures records (`syncd.spool.node`)."""
 
-    async def secure(self, item: Item, content: bytes, within_s: float) -> None:
-        """Return once two hosts hold it. Raises Refusal. Cancelled, the record is withdrawn."""
+    async def secure(self, item: Item, content: bytes, by: float) -> Kept:
+        """Return once two hosts hold it, before `by` (CLOCK_MONOTONIC). Raises Refusal. Cancelled, it is withdrawn."""
+
+    def give_up(self, kept: Kept) -> None:
+        """Withdraw a record that was secured: its worker did not hear of it in time."""
 
     async def note(self, item: Item, content: bytes) -> None:
         """Return once an event is in the journal. Raises Refusal."""
@@ -136,6 +143,8 @@ class _Session:
         self._assembly = Assembly()
         self.tasks: dict[int, asyncio.Task[None]] = {}
         """What is being secured, by the worker's number."""
+        self._secured: OrderedDict[int, Kept] = OrderedDict()
+        """What was answered as secured lately: a worker may give up while the answer is on its way."""
 
     async def serve(self) -> None:
         """Serve until the worker goes, which raises Gone or BadFrame. What it had submitted is secured all the same."""
@@ -159,11 +168,17 @@ class _Session:
         elif frame.kind is Kind.CLOSED:
             self._ledger.closed(self._instance, read_opened(frame)[0])
         elif frame.kind is Kind.GIVEN_UP:
-            number = read_number(frame)
-            if not self._assembly.drop(number) and number in self.tasks:
-                self.tasks[number].cancel()
+            self._give_up(read_number(frame))
         else:
             raise Gone("it ended")
+
+    def _give_up(self, number: int) -> None:
+        if self._assembly.drop(number):
+            return
+        if number in self.tasks:
+            self.tasks[number].cancel()
+        if kept := self._secured.pop(number, None):
+            self._secures.give_up(kept)
 
     def _take(self, whole: tuple[Item, bytes] | None) -> None:
         if whole:
@@ -178,7 +193,7 @@ class _Session:
                 await self._secures.note(item, content)
                 answer = "journalled"
             else:
-                await self._secures.secure(item, content, item.at)
+                self._remember(item.number, await self._secures.secure(item, content, item.at))
                 answer = "secured"
         except Refusal as error:
             words = str(error)
@@ -188,3 +203,8 @@ class _Session:
         if self.wire.is_open:
             kind = Kind.NOT_SECURED if words else Kind.SECURED
             self.wire.say(kind, number_frame(kind, item.number, words))
+
+    def _remember(self, number: int, kept: Kept) -> None:
+        self._secured[number] = kept
+        if len(self._secured) > MAX_SECURED:
+            self._secured.popitem(last=False)

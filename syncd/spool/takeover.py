@@ -97,5 +97,8 @@ class Orphaned:
         """In the quarantine: forget it."""
         metrics.spool_taken_over.inc(len(self._held.release(Positions(ranges))))
 
+    def withdrawn(self, link: Link, ranges: Ranges) -> None:
+        """Said to origins only."""
+
     def went_down(self, link: Link) -> None:
         """The link connects again by itself."""

@@ -19,6 +19,7 @@ from syncd import config, keys
 from syncd.lastgood import DIRECTORY, Writer
 from syncd.layers import Member, canonical
 from syncd.published import element, sealed
+from syncd.spool.ranges import Positions
 from syncd.spool.record import Kind, Outcome, RecipientResult, Record
 from tests.servers import free_port
 from tests.syncd.running import ROOT, Program, until
@@ -73,10 +74,13 @@ class Quarantine(Program):
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def stored(self) -> list[dict[str, Any]]:
-        """What is stored, in the order of storing."""
+        """What is stored and not withdrawn, in the order of storing."""
         path = self.directory / "stored"
-        lines = path.read_bytes().split(b"\n") if path.exists() else []
-        return [msgspec.json.decode(line) for line in lines[:-1]]
+        lines = [msgspec.json.decode(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
+        gone: dict[str, Positions] = {}
+        for line in lines:
+            gone.setdefault(line["epoch"], Positions()).update(line.get("withdrawn", ()))
+        return [line for line in lines if "position" in line and line["position"] not in gone[line["epoch"]]]
 
     def ids(self, kind: Kind = Kind.KEPT) -> list[str]:
         """Ids of the stored records of a kind."""

@@ -28,12 +28,20 @@ class FileStores:
         self._stored: dict[Stream, Positions] = {}
         for line in self._path.read_bytes().split(b"\n")[:-1] if self._path.exists() else ():
             found = msgspec.json.decode(line)
-            self._note(Stream(found["node"], found["epoch"]), found["position"])
+            stream, ranges = Stream(found["node"], found["epoch"]), found.get("withdrawn")
+            self._stored.setdefault(stream, Positions()).update(ranges or [(found["position"], found["position"])])
 
     async def stored(self, stream: Stream) -> Ranges:
         """What is in the file."""
         self._be_there()
         return self._stored.get(stream, Positions()).ranges()
+
+    async def withdraw(self, stream: Stream, ranges: Ranges) -> None:
+        """Write that these are none."""
+        self._be_there()
+        line = {"node": stream.node, "epoch": stream.epoch, "withdrawn": ranges}
+        await asyncio.to_thread(self._write, [msgspec.json.encode(line) + b"\n"])
+        self._stored.setdefault(stream, Positions()).update(ranges)
 
     async def store(self, batch: Sequence[Held]) -> None:
         """Append what is not there yet."""
@@ -51,6 +59,9 @@ class FileStores:
             line = {"node": held.stream.node, "epoch": held.stream.epoch, "position": held.position}
             line |= {"id": record["id"], "kind": record["kind"], "sha256": hashlib.sha256(body).hexdigest()}
             lines.append(msgspec.json.encode(line) + b"\n")
+        self._write(lines)
+
+    def _write(self, lines: Sequence[bytes]) -> None:
         with self._path.open("ab") as file:
             file.write(b"".join(lines))
             file.flush()

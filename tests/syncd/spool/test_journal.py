@@ -9,6 +9,7 @@ from monitoring.metrics import syncd as metrics
 from syncd.spool import segment, writer
 from syncd.spool.journal import TIDY_BYTES, Journal
 from syncd.spool.messages import item
+from syncd.spool.ranges import Positions
 from syncd.spool.record import Kind
 from syncd.spool.recover import count_aside
 from syncd.spool.room import Room
@@ -166,10 +167,11 @@ async def test_what_was_withdrawn_comes_back_at_no_restart(place: Place) -> None
     journal._writer = writer.Writer(place.directory, STREAM, segment_bytes=500)
     for position in range(1, 9):
         await journal.append(*entry(position))
-    assert journal.withdraw(2)
-    assert not journal.withdraw(2)
+    second = journal.records[2]
+    journal.withdraw(second)
+    journal.withdraw(second)
     on_disk = journal.append(*entry(9))
-    journal.withdraw(9)  # before it is written
+    journal.withdraw(journal.records[9])  # before it is written
     await on_disk
     for position in (5, 6, 7, 8):
         journal.release(position)
@@ -180,6 +182,24 @@ async def test_what_was_withdrawn_comes_back_at_no_restart(place: Place) -> None
     assert {2, 9} <= set(again.withdrawn)
     await again.close()
     assert set(place.open().records) & {2, 9} == set()
+
+
+async def test_a_mark_stays_until_the_receiver_has_confirmed_it(place: Place) -> None:
+    journal = await filled(place, 3)
+    kept = dict(journal.records)
+    for position in (1, 3):
+        journal.release(position)
+    for position in (1, 2):
+        journal.withdraw(kept[position])  # the first was stored before its worker gave up
+    await journal.close()
+    again = place.open()
+    assert (set(again.records), set(again.withdrawn)) == ({3}, {1, 2})
+    again.release(3)
+    await again.close()
+    assert place.directory.exists()
+    again.settle(Positions([(1, 7)]))
+    await again.close()
+    assert not place.directory.exists()
 
 
 async def test_a_record_released_before_it_was_written_is_gone(place: Place) -> None:
