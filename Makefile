@@ -4,7 +4,7 @@ PY := .venv/bin/python
 export VAR PORT_BASE DNS_UPSTREAM
 
 .DEFAULT_GOAL := help
-.PHONY: drill model-sync help ready up down clean status demo test bench-relay bench-smtp fuzz-smtp lint format docs
+.PHONY: drill model-spool model-sync help ready up down clean status demo test bench-quarantine bench-relay bench-smtp fuzz-smtp lint format docs
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -41,8 +41,14 @@ fuzz-smtp: ready ## Mutated dialogues against the SMTP front for SECONDS (60), i
 bench-relay: ready ## CPU a relayed mail costs, our client beside aiosmtplib (needs Debian's postfix for smtp-sink)
 	@$(PY) -m tests.bench.relay
 
+bench-quarantine: ready ## Fill a quarantine with ROWS mails (10000000) and ask it (BENCH_DIR, KEEP=1; ROWS=50000: that it runs)
+	@$(PY) -m tests.bench.quarantine --rows $(or $(ROWS),10000000) $(ARGS)
+
 drill: ready ## Break a cluster under load, fault by fault (SHORT=1, ONLY="names", DEMO=path of a running one)
 	@$(PY) -m tests.drill $(if $(DEMO),--demo $(DEMO)) $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+model-spool: ready ## The spool's model: real code, simulated hosts, for STEPS and SEEDS; its report in var-spool-model/
+	@$(PY) -m tests.syncd.spool.model --steps $(or $(STEPS),1000000) --seeds $(or $(SEEDS),10000) $(ARGS)
 
 model-sync: ready ## Settings sync's model for STEPS (200000): real code, simulated services; report in var/model-sync.json
 	@$(PY) -m tests.syncd.model --steps $(or $(STEPS),200000) $(ARGS)

@@ -1,0 +1,1 @@
+"""The spool in a deterministic simulation: the real code on simulated clocks, networks, disks and processes."""
