@@ -119,6 +119,8 @@ def _responses(each: Operation, by_type: dict[Any, Schema]) -> Schema:
 
 
 def _content(kind: Any, by_type: dict[Any, Schema]) -> Schema:
+    if kind is None:
+        return {}
     if isinstance(kind, str):
         return {"content": {kind: {"schema": {"type": "string", "contentMediaType": kind}}}}
     if isinstance(kind, tuple):
@@ -130,4 +132,5 @@ _STATUS = {
     200: "Done.",
     201: "Made.",
     202: "Taken; nodes or a job are awaited.",
+    204: "Done; there is nothing to tell.",
 }

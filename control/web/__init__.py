@@ -8,6 +8,8 @@ from control.web import words
 def register(app: Quart) -> None:
     """Add every page, its headers and its error pages to the application."""
     from control.web import (
+        acts,
+        bulk,
         domains,
         entries,
         errors,
@@ -31,7 +33,7 @@ def register(app: Quart) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     headers.register(app)
     errors.register(app)
-    mail = (overview, quarantine, item, messages)
+    mail = (overview, quarantine, acts, bulk, item, messages)
     pages = (signin, domains, settings, history, entries, nodes, figures)
     for each in (*mail, *pages, events, stranger):
         app.register_blueprint(each.blueprint)

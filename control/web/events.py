@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from quart import Blueprint, Response, ResponseReturnValue, abort, render_template, stream_with_context
 
 from control.app import services
+from control.quarantine import bulk as acts_on_many
 from control.quarantine import release
-from control.web import jobline, live, shell
+from control.web import bulk, jobline, live, shell
 
 LONGEST_S = 120.0
 """After this a stream ends by itself; the browser opens it again while the page is open."""
@@ -21,6 +22,8 @@ NEWS_S = 1.0
 """A line with an age in it is looked at this often, news or not."""
 JOB_TICK_S = 0.2
 """Between two looks at a job, which is a row."""
+BULK_TICK_S = 0.5
+"""Between two looks at an act on many mails, which is a count of its rows."""
 
 blueprint = Blueprint("events", __name__, url_prefix="/events")
 
@@ -59,6 +62,20 @@ async def job(job_id: str) -> ResponseReturnValue:
         return await render_template("_job_line.html", job=jobline.line(found)), not found.is_open
 
     return await _stream("job", look, lambda: asyncio.sleep(JOB_TICK_S))
+
+
+@blueprint.get("/acts/<bulk_id>")
+@shell.signed_in
+async def act(bulk_id: str) -> ResponseReturnValue:
+    """The line of an act on many mails until it has ended; 404 for a stranger's as for none."""
+    pool, viewer = shell.pool(), shell.viewer()
+    await acts_on_many.get(pool, viewer, bulk_id)
+
+    async def look() -> tuple[str, bool]:
+        found = await acts_on_many.get(pool, viewer, bulk_id)
+        return await render_template("_bulk_line.html", line=bulk.line(found)), not found.is_open
+
+    return await _stream("act", look, lambda: asyncio.sleep(BULK_TICK_S))
 
 
 async def _stream(event: str, look: Look, wait: Wait) -> Response:

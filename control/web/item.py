@@ -1,16 +1,18 @@
 """One kept mail: why first, then every verdict, the safe view, the raw bytes, and its release."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from quart import Blueprint, ResponseReturnValue, abort, redirect, request
 
-from control.quarantine import items, release, viewing
+from control.quarantine import acts as quarantine_acts
+from control.quarantine import items, release, rights, viewing
 from control.quarantine.items import Kept
 from control.quarantine.packs import BodyAway, BodyLost
 from control.quarantine.release import Job
-from control.store.errors import Invalid
-from control.web import headers, jobline, shell, verdict, words
+from control.store.errors import Forbidden, Invalid
+from control.web import acts, headers, jobline, shell, toast, verdict, words
 from syncd.spool.record import Judgement, Record
 
 VIEWS = {
@@ -60,6 +62,7 @@ async def view(item_id: str) -> ResponseReturnValue:
 async def raw(item_id: str) -> ResponseReturnValue:
     """The exact bytes as a download; a browser must never show them as a page of ours."""
     answer = await shell.answered(await _raw(item_id))
+    await quarantine_acts.viewed(shell.pool(), shell.viewer(), item_id, "download")
     answer.headers["Content-Type"] = "message/rfc822"
     answer.headers["Content-Disposition"] = f'attachment; filename="{_filename(item_id)}.eml"'
     answer.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
@@ -71,12 +74,19 @@ async def raw(item_id: str) -> ResponseReturnValue:
 async def release_item(item_id: str) -> ResponseReturnValue:
     """Queue its delivery past the filters; a second click meets the first one's job."""
     form = await request.form
-    options = {"allow_sender": bool(form.get("allow_sender")), "again": form.get("again", "")}
+    options = {name: form.get(name, "") for name in ("allow", "to", "again", "train")}
+    options |= {"allow_sender": bool(form.get("allow_sender")), "hold_s": release.HELD_S}
     try:
-        await release.request(shell.pool(), shell.viewer(), item_id, options)
+        job = await release.request(shell.pool(), shell.viewer(), item_id, options)
     except Invalid as error:
         return await _page(item_id, 422, refused=error.reason)
-    return redirect(f"/quarantine/{item_id}", 303)
+    except Forbidden as error:
+        return await _page(item_id, 403, refused=str(error))
+    back = acts.local(form.get("back", ""), "")
+    if not back:
+        return redirect(f"/quarantine/{item_id}", 303)
+    made = await release.job(shell.pool(), shell.viewer(), job)
+    return redirect(acts.told(back, f"a:{made.act_id if made else ''}"), 303)
 
 
 async def _page(item_id: str, code: int = 200, *, refused: str = "") -> ResponseReturnValue:
@@ -84,12 +94,20 @@ async def _page(item_id: str, code: int = 200, *, refused: str = "") -> Response
     view = request.args.get("view", "message")
     context: dict[str, Any] = {"nav": "quarantine", "tabs": TABS, "view": view if view in VIEWS else "message"}
     last = await release.latest(shell.pool(), detail)
+    refused = refused or request.args.get("said", "")[:300]
+    context["toast"] = await toast.of(request.args.get("did", ""))
+    context["held"] = bool(last and last.state == "queued" and last.act_id and _is_held(last))
+    context["may_release"] = rights.may_release(shell.viewer().role, detail.reason)
+    context["who_may"] = rights.who_may(detail.reason)
+    await quarantine_acts.viewed(shell.pool(), shell.viewer(), detail.id)
+    context["events"] = await quarantine_acts.history(shell.pool(), detail)
+    context |= {"undo": last.act_id if last else ""}
     context |= {"item": detail, "refused": refused, "job": jobline.line(last) if last else None, "again": _again(last)}
     return await shell.page("item.html", code, **context, **await _body(item_id), **_why(detail))
 
 
 async def _detail(item_id: str) -> Kept:
-    detail = await items.get(shell.pool(), shell.viewer(), item_id)
+    detail = await items.get(shell.pool(), shell.viewer(), item_id, binned=True)
     if detail is None:
         abort(404)
     return detail
@@ -123,6 +141,10 @@ async def _body(item_id: str) -> dict[str, Any]:
         "raw_text": raw[:RAW_SHOWN_BYTES].decode("utf-8", "replace"),
         "raw_cut": RAW_SHOWN_BYTES if len(raw) > RAW_SHOWN_BYTES else 0,
     }
+
+
+def _is_held(last: Job) -> bool:
+    return last.not_before is not None and last.not_before > datetime.now(UTC)
 
 
 def _again(last: Job | None) -> str:

@@ -9,6 +9,7 @@ TITLES = {
     "running": ("Being delivered", "info"),
     "done": ("Delivered", "good"),
     "failed": ("Not delivered", "bad"),
+    "cancelled": ("Taken back", "info"),
     "unknown": ("The connection broke after the mail was sent; look in the mailbox before you deliver again", "warn"),
 }
 
@@ -27,4 +28,6 @@ class JobLine:
 def line(job: Job) -> JobLine:
     """The line of a job."""
     title, tone = TITLES[job.state]
+    if job.recipient:
+        title = f"{title} to {job.recipient}"
     return JobLine(job.id, job.is_open, tone, title, job.outcome.removeprefix("delivered: "))

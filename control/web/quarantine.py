@@ -11,7 +11,7 @@ from control.quarantine import counts, grammar, search
 from control.quarantine.counts import Counts, Kind
 from control.quarantine.grammar import Wrong
 from control.store import domains
-from control.web import asked, paging, shell, words
+from control.web import asked, paging, shell, toast, words
 
 PATH = "/quarantine"
 ROWS = 50
@@ -49,15 +49,16 @@ async def listing() -> ResponseReturnValue:
     typed = asked.read(request.args)
     context: dict[str, Any] = {"nav": "quarantine", "asked": typed, "error": "", "chips": (), "days": []}
     context |= {"fields": grammar.FIELDS, "wrong": None, "found": None, "about": ""}
+    context |= {"toast": await toast.of(request.args.get("did", "")), "said": request.args.get("said", "")}
     context["domains"] = [each.name for each in await domains.listing(shell.pool(), shell.viewer())]
     cursor, trail = request.args.get("cursor", ""), request.args.get("trail", "")
     try:
-        found = await search.search(shell.pool(), shell.viewer(), _query(typed, cursor))
+        found = await search.search(shell.pool(), shell.viewer(), query_of(typed, cursor))
     except ValueError as error:
         wrong = _marked(typed.q, error) if isinstance(error, Wrong) else None
         return await shell.page("quarantine.html", 400, **{**context, "error": str(error), "wrong": wrong})
     newer, older = paging.links(PATH, typed.parameters(), cursor, trail, found.next)
-    counted = await counts.reasons(shell.pool(), shell.viewer(), _query(typed, ""))
+    counted = await counts.reasons(shell.pool(), shell.viewer(), query_of(typed))
     context |= {"days": by_day(found.items), "newer": newer, "older": older, "chips": _chips(typed, counted)}
     context |= {"found": found, "about": ABOUT[counted.kind]}
     return await shell.page("quarantine.html", **context)
@@ -74,7 +75,8 @@ def by_day(items: Sequence[Any]) -> list[Day]:
     return days
 
 
-def _query(typed: asked.Asked, cursor: str) -> search.Query:
+def query_of(typed: asked.Asked, cursor: str = "") -> search.Query:
+    """A search form as a query. Raises ValueError in words."""
     since, until = typed.span()
     return search.Query(
         domain=typed.domain or None,

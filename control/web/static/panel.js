@@ -42,7 +42,41 @@ function watchForm(line) {
   look();
 }
 
+// Ticked rows: all at once, with Shift all between two, and how many they are.
+function watchTicks(form) {
+  const boxes = all("[data-tick]", form);
+  const line = form.querySelector("[data-ticked]");
+  const whole = form.querySelector("[data-tick-all]");
+  const every = form.querySelector("[data-all]");
+  let last = -1;
+  const look = () => {
+    const count = boxes.filter((box) => box.checked).length;
+    line.textContent = every && every.checked ? "" : count ? `${count} selected` : "";
+    whole.checked = count > 0 && count === boxes.length;
+    form.toggleAttribute("data-some", count > 0 || Boolean(every && every.checked));
+  };
+  boxes.forEach((box, at) => box.addEventListener("click", (event) => {
+    if (event.shiftKey && last >= 0) {
+      const between = boxes.slice(Math.min(last, at), Math.max(last, at) + 1);
+      for (const each of between) each.checked = box.checked;
+    }
+    last = at;
+    look();
+  }));
+  whole.addEventListener("change", () => { for (const box of boxes) box.checked = whole.checked; look(); });
+  if (every) every.addEventListener("change", look);
+  look();
+}
+
+// A page whose live line has ended shows what follows from that: other buttons, failures, downloads.
+document.addEventListener("htmx:sseClose", (event) => {
+  if (event.target.closest("[data-ends]")) window.location.reload();
+});
+
 document.addEventListener("DOMContentLoaded", () => {
+  for (const bar of all(".actbar")) watchTicks(bar.closest("form"));
+  for (const toast of all("[data-toast]")) setTimeout(() => toast.remove(), 10000);
+  for (const part of all("[data-expires]")) setTimeout(() => part.remove(), Number(part.dataset.expires) * 1000);
   for (const part of all("[data-needs-js]")) part.hidden = false;
   for (const part of all("[data-nojs]")) part.hidden = true;
   for (const form of all("form[data-autosubmit]")) form.addEventListener("change", () => form.requestSubmit());

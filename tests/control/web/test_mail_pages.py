@@ -40,7 +40,8 @@ async def kept(panel: Panel, raw: bytes = TEXT, **fields: Any) -> tuple[str, str
 
 
 async def ended(panel: Panel, state: str, outcome: str) -> str:
-    """The queued job, ended as a janitor would."""
+    """The queued job, ended as a janitor would once its hold is over."""
+    await panel.pool.execute("update jobs set not_before = now()")
     taken = await jobs.take(panel.pool)
     assert taken is not None
     await jobs.end(panel.pool, taken, state, outcome)
