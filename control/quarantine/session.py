@@ -19,12 +19,13 @@ STATEMENT_WITHIN_S = 10.0
 TRANSACTION_WITHIN_S = 30.0
 """A batch, its packs included; then the connection is given up, and the batch tried again."""
 
-_STAGING = """
-create temp table in_quarantine (like quarantine including defaults) on commit delete rows;
-alter table in_quarantine alter column words type text using '', alter column status set default 'kept';
-create temp table in_messages (like messages) on commit delete rows;
-create temp table in_later (like later including defaults) on commit delete rows;
+_STAGING = f"""
+create temp table in_quarantine on commit delete rows as
+    select {", ".join(rows.QUARANTINE[:-1])}, ''::text as words from quarantine with no data;
+create temp table in_messages on commit delete rows as select {", ".join(rows.MESSAGES)} from messages with no data;
+create temp table in_later on commit delete rows as select {", ".join(rows.LATER)} from later with no data;
 """
+"""Of the columns that we write and no others: those that a later schema adds keep their defaults."""
 
 _OF_THE_DATA = (
     asyncpg.DataError,
@@ -37,6 +38,10 @@ _OF_THE_DATA = (
     AttributeError,
 )
 """The last five come from making and encoding rows; a record that does that has to be set aside, not to block."""
+
+_OF_THE_SCHEMA = (asyncpg.NotNullViolationError,)
+"""No row of ours has a null in it: such a column is one that this release does not know. That is no record's fault, and
+must set none aside; another release of the receiver will store them."""
 
 _AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
@@ -65,6 +70,8 @@ class Session:
                     async with connection.transaction():
                         yield connection
                 self.trouble = ""
+            except _OF_THE_SCHEMA as error:
+                raise self._away(error) from error
             except _OF_THE_DATA as error:
                 self._check_usable()
                 raise Unfit(f"{type(error).__name__}: {error}") from error

@@ -28,7 +28,7 @@ _REMEMBER = (
     " on conflict (node, epoch) do update set ranges = s.ranges + excluded.ranges"
 )
 _MESSAGES = (
-    "with fresh as (insert into messages select * from in_messages on conflict do nothing"
+    f"with fresh as (insert into messages ({', '.join(rows.MESSAGES)}) select * from in_messages on conflict do nothing"
     " returning received_at, domain, outcome, reason, size_bytes)"
     " insert into rollups as r (day, domain, outcome, reason, mails, bytes)"
     " select (received_at at time zone 'utc')::date as day, domain, outcome, reason, count(*), sum(size_bytes)"

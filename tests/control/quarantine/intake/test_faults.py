@@ -22,9 +22,10 @@ from control.quarantine import pack_writer, session
 from control.quarantine.ingest import Ingest
 from control.quarantine.pack_writer import PackWriter
 from control.quarantine.session import Session
+from syncd.spool.record import Kind, Outcome
 from syncd.spool.stream import NotNow
 from tests.control.quarantine.intake.conftest import Intake, prepare
-from tests.control.quarantine.intake.held import MAIL, STREAM, Journal, event, kept
+from tests.control.quarantine.intake.held import MAIL, STREAM, Journal, event, kept, result
 from tests.control.quarantine.intake.storing import held_in, packs_in
 from tests.servers import free_port
 from tests.services import Postgres
@@ -215,6 +216,32 @@ async def test_a_database_that_was_not_migrated_waits(database: str, tmp_path: P
     await prepare(database)
     await ingest.store(mails)
     line.close()
+
+
+TABLES = ("quarantine", "messages", "later")
+
+
+async def test_columns_that_a_later_schema_adds_keep_their_defaults(intake: Intake) -> None:
+    """A migration runs while the receiver does, and before it is started anew."""
+    await intake.ingest.store(intake.journal.mails(1))
+    for table in TABLES:
+        await intake.pool.execute(f"alter table {table} add column added boolean not null default true")
+    later = kept(result(outcome=Outcome.LATER), kind=Kind.LATER)
+    await intake.ingest.store([*intake.journal.mails(1), intake.journal.hold(later)])
+    intake.session.close()
+    await intake.ingest.store(intake.journal.mails(1))
+    assert [await intake.count(table, "added") for table in TABLES] == [3, 4, 1]
+    assert await intake.count("poison") == 0
+
+
+async def test_a_schema_that_this_release_cannot_fill_sets_nothing_aside(intake: Intake) -> None:
+    await intake.pool.execute("alter table messages add column unknown boolean not null")
+    mails = intake.journal.mails(2)
+    with pytest.raises(NotNow, match="unknown"):
+        await intake.ingest.store(mails)
+    await intake.pool.execute("alter table messages drop column unknown")
+    await intake.ingest.store(mails)
+    assert (await intake.count("quarantine"), await intake.count("poison")) == (2, 0)
 
 
 async def test_a_disk_that_is_full_stores_nothing_and_takes_up_again(
