@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from control.cli import accounts, domains, fleet, lists, nodes, quarantine, settings
+from control.cli import accounts, domains, fleet, lists, nodes, quarantine, settings, spool
 from control.cli.api import Trouble
 from control.cli.show import OUTPUT, complain
 
@@ -31,6 +31,7 @@ app.add_typer(lists.app, name="list")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(nodes.app, name="node")
 app.add_typer(accounts.app, name="account")
+app.add_typer(spool.app, name="spool")
 app.command("trace")(quarantine.trace)
 app.command("doctor")(fleet.doctor)
 app.command("status")(fleet.status)

@@ -130,13 +130,23 @@ def _break(fleet: Fleet, fault: faults.Fault) -> None:
 
 
 async def _verdict(fleet: Fleet, run: str, mails: list[Mail]) -> Verdict:
-    """Judged again until nothing is missing or the time is up: what is lost stays lost."""
+    """Judged again until nothing is missing and nothing is on its way, or the time is up: what is lost stays lost."""
     until = time.monotonic() + STEADY_WITHIN_S
     while True:
+        is_over = await asyncio.to_thread(_is_at_rest, fleet) or time.monotonic() > until
         found = judge(mails, *await asyncio.to_thread(_arrived, fleet, run))
-        if not found.lost or time.monotonic() > until:
+        if is_over and (not found.lost or time.monotonic() > until):
             return found
         await asyncio.sleep(0.5)
+
+
+def _is_at_rest(fleet: Fleet) -> bool:
+    """Whether no spool has anything left to ship or to take back."""
+    spools = [name for name in fleet.demo["metrics"] if name.endswith(".spool")]
+    try:
+        return all(fleet.metric(name, "syncd_spool_records") == 0 for name in spools)
+    except Exception:  # noqa: BLE001 - whatever httpx says of one that does not answer yet
+        return False
 
 
 def _arrived(fleet: Fleet, run: str) -> tuple[dict[str, list[bytes]], dict[str, list[str]]]:
