@@ -4,7 +4,7 @@ PY := .venv/bin/python
 export VAR PORT_BASE DNS_UPSTREAM
 
 .DEFAULT_GOAL := help
-.PHONY: drill model-spool model-sync help ready up down clean status demo test bench-quarantine bench-relay bench-smtp fuzz-smtp lint format docs
+.PHONY: drill model-spool bench-sync faults-sync model-sync help ready up down clean status demo test bench-quarantine bench-relay bench-smtp fuzz-smtp lint format docs
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -49,6 +49,12 @@ drill: ready ## Break a cluster under load, fault by fault (SHORT=1, ONLY="names
 
 model-spool: ready ## The spool's model: real code, simulated hosts, for STEPS and SEEDS; its report in var-spool-model/
 	@$(PY) -m tests.syncd.spool.model --steps $(or $(STEPS),1000000) --seeds $(or $(SEEDS),10000) $(ARGS)
+
+bench-sync: ready ## The way of a setting with DOMAINS (100000): times, memory, 2 to 50 nodes; DOMAINS=2000 is the short form
+	@$(PY) -m tests.bench.sync --domains $(or $(DOMAINS),100000) $(if $(filter 2000,$(DOMAINS)),--changes 50 --no-many) $(ARGS)
+
+faults-sync: ready ## Settings under faults, with the counts of a long run (some 20 minutes)
+	@FAULTS=long $(PY) -m pytest -q tests/syncd/faults $(ARGS)
 
 model-sync: ready ## Settings sync's model for STEPS (200000): real code, simulated services; report in var/model-sync.json
 	@$(PY) -m tests.syncd.model --steps $(or $(STEPS),200000) $(ARGS)

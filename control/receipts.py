@@ -183,6 +183,11 @@ class Receipts:
             return False
         return True
 
+    def is_spreading(self, within_s: float) -> bool:
+        """Whether the last change that was committed here is not applied yet, and no older than this."""
+        point = next(reversed(self._open), None)
+        return point is not None and time.monotonic() - self._committed.get(point, float("-inf")) < within_s
+
     def _at(self, name: str, target: Target) -> At:
         heard = self._heard.get(name)
         if heard is None:

@@ -9,7 +9,7 @@ A missing program skips by name; with REQUIRE_ALL=1 in the environment it fails.
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,10 +58,10 @@ def make_etcd() -> Iterator[Callable[..., Etcd]]:
     """Factory of etcds of the test's own: `make_etcd()`, or `make_etcd(mtls=True)` with certificates in `.tls`."""
     started: list[Etcd] = []
 
-    def make(*, mtls: bool = False) -> Etcd:
+    def make(*, mtls: bool = False, arguments: Sequence[str] = ()) -> Etcd:
         directory = _directory()
         tls = make_tls(directory / "tls") if mtls else None
-        started.append(Etcd(directory, tls))
+        started.append(Etcd(directory, tls, arguments))
         started[-1].start()
         return started[-1]
 

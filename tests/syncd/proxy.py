@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from syncd import config
 
@@ -14,6 +14,9 @@ class Proxy:
         self._target = (host, port)
         self._open: list[tuple[asyncio.StreamWriter, asyncio.StreamWriter, asyncio.Event]] = []
         self.port = 0
+        self.limit: Callable[[], int] | None = None
+        """How many bytes from etcd a new connection may bring before it is reset; None: any."""
+        self.cuts = 0
 
     def silence(self) -> int:
         """Let every present connection live on without a byte; returns how many."""
@@ -39,7 +42,30 @@ class Proxy:
         silent = asyncio.Event()
         self._open.append((writer, other_writer, silent))
         with contextlib.suppress(OSError):
-            await asyncio.gather(_pump(reader, other_writer, silent), _pump(other_reader, writer, silent))
+            left = self.limit() if self.limit else None
+            await asyncio.gather(
+                _pump(reader, other_writer, silent), self._bring(other_reader, writer, silent, other_writer, left)
+            )
+
+    async def _bring(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        silent: asyncio.Event,
+        other: asyncio.StreamWriter,
+        left: int | None,
+    ) -> None:
+        """Pass etcd's bytes on, and no more than are left."""
+        if left is None:
+            return await _pump(reader, writer, silent)
+        while left and (data := await reader.read(min(left, 65536))):
+            left -= len(data)
+            writer.write(data)
+            await writer.drain()
+        self.cuts += not left
+        writer.transport.abort()
+        other.transport.abort()
+        return None
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silent: asyncio.Event) -> None:

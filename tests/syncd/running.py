@@ -115,7 +115,7 @@ class Follow(Program):
         return next(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name + " "))
 
 
-def follow(directory: Path, place: config.Etcd, name: str = "mx1", memcached: str = "") -> Follow:
+def follow(directory: Path, place: config.Etcd, name: str = "mx1", memcached: str = "", smtp_port: int = 1) -> Follow:
     """A node's follow process, not started yet."""
     home = directory / name
     home.mkdir()
@@ -125,7 +125,7 @@ def follow(directory: Path, place: config.Etcd, name: str = "mx1", memcached: st
         "panel_url": "http://panel.test",
         "memcached_socket": memcached or str(home / "no-memcached"),
         "resolver": [],
-        "smtp": {"host": "127.0.0.1", "port": 1, "hostname": "mx.test"},
+        "smtp": {"host": "127.0.0.1", "port": smtp_port, "hostname": "mx.test"},
         "spool": {
             "socket": "",
             "journal_dir": "",
