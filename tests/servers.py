@@ -265,8 +265,9 @@ class Memcached(Service):
 
     name = "memcached"
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, megabytes: int = 64) -> None:
         super().__init__(directory)
+        self._megabytes = megabytes
         self.user = programs.user_for("memcache")
         self._server = program("memcached")
         if self.user:
@@ -278,7 +279,8 @@ class Memcached(Service):
         return str(self.directory / "socket")
 
     def command(self) -> list[str]:
-        return [self._server, "-s", self.socket, "-a", "0700", "-m", "64", "-U", "0"]
+        command = [self._server, "-s", self.socket, "-a", "0700", "-m", str(self._megabytes), "-U", "0"]
+        return command if self._megabytes > 2 else [*command, "-I", "512k"]  # an item may take half of the memory
 
     def answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:

@@ -73,18 +73,18 @@ def make_etcd() -> Iterator[Callable[..., Etcd]]:
 
 
 @pytest.fixture
-def memcached(make_memcached: Callable[[], Memcached]) -> Memcached:
+def memcached(make_memcached: Callable[..., Memcached]) -> Memcached:
     """An empty memcached of the test's own."""
     return make_memcached()
 
 
 @pytest.fixture
-def make_memcached() -> Iterator[Callable[[], Memcached]]:
+def make_memcached() -> Iterator[Callable[..., Memcached]]:
     """Factory of memcacheds of the test's own."""
     started: list[Memcached] = []
 
-    def make() -> Memcached:
-        started.append(Memcached(_directory()))
+    def make(*, megabytes: int = 64) -> Memcached:
+        started.append(Memcached(_directory(), megabytes))
         started[-1].start()
         return started[-1]
 

@@ -16,7 +16,8 @@ from control import receipts
 from syncd import compare, follow, publish, reconcile
 from syncd.published import Meta, element, read_meta
 from tests.syncd.model import quiet
-from tests.syncd.model.world import ACTS, World, run, small
+from tests.syncd.model.runs import ACTS, run, small
+from tests.syncd.model.world import World
 
 
 @pytest.fixture(autouse=True)

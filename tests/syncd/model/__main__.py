@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.syncd.model import quiet
-from tests.syncd.model.world import run
+from tests.syncd.model.runs import run
 
 RUN = 20_000
 """Steps with one seed; then the next one."""

@@ -2,17 +2,14 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from control.receipts import Receipts
-from syncd import compare, config, keys, put
+from syncd import config, keys
 from syncd.follow import Follower
-from syncd.kv import Compacted, EtcdAway, EtcdError
+from syncd.kv import EtcdAway, EtcdError
 from syncd.layers import DomainLayer, Member, NextHop, Shards, canonical, digest
 from syncd.outbox import DatabaseAway
 from syncd.publish import Publisher
@@ -21,7 +18,8 @@ from syncd.receipts import receipt
 from tests.syncd.model import etcd as etcds
 from tests.syncd.model import postgres as postgreses
 from tests.syncd.model.etcd import Client, SimulatedEtcd
-from tests.syncd.model.invariants import Node, Target, check_applied, check_healed, check_node
+from tests.syncd.model.invariants import Node, Target, check_healed, check_node
+from tests.syncd.model.panel import Panel
 from tests.syncd.model.postgres import Rows, SimulatedPostgres
 from tests.syncd.model.steps import Actor, Ask
 from tests.syncd.model.store import Store
@@ -30,7 +28,6 @@ DOMAINS = [keys.domain(f"d{number}.test") for number in range(8)]
 NODES = ("mx1", "mx2", "mx3")
 HOPS = (NextHop("127.0.0.1"),)
 UNREADABLE = b'"from_a_newer_version"'
-PANEL_FIRST, PANEL_END = keys.RECEIPTS, keys.META + "\0"
 HEAL_ROUNDS = 4_000
 NOWHERE = config.Etcd(())
 
@@ -82,12 +79,11 @@ class World:
         self.nodes = {name: Node(name, Store()) for name in NODES}
         self.followers = {name: Process(self._follower(name)) for name in NODES}
         self.members: set[str] = set()
-        self.targets: list[Target] = []
         self.counts: Counter[str] = Counter()
         self._snapshots: list[etcds.Data] = []
         self._backups: list[postgreses.Data] = []
         self._is_restored = False
-        self.restart_panel()
+        self.panel = Panel(self.etcd, self.nodes, self.counts, [])
         for name in NODES[:2]:
             self.join(name)
 
@@ -132,17 +128,7 @@ class World:
 
     def hear(self) -> None:
         """The panel hears what etcd tells, in its order."""
-        if self._panel_connection != self.etcd.connection or self._panel_at is None:
-            return self._list()
-        try:
-            changes = self.etcd.poll(PANEL_FIRST, PANEL_END, self._panel_at)
-        except Compacted:
-            self._panel_at = None
-            return None
-        for item in changes.items:
-            self._panel_at = item.revision + 1
-            self._tell(item.key, item.value)
-        return None
+        self.panel.hear()
 
     # What befalls
 
@@ -199,7 +185,7 @@ class World:
     def raise_generation(self) -> None:
         """`mxctl restore`: above whatever anybody has."""
         told = [node.store.status.generation for node in self.nodes.values()]
-        published = self.panel.published or (0, 0)
+        published = self.panel.receipts.published or (0, 0)
         self._is_restored = False
         self.postgres.raise_generation(max(*told, published[0], self._meta_generation()))
 
@@ -223,9 +209,7 @@ class World:
 
     def restart_panel(self) -> None:
         """It knows nothing any more."""
-        self.panel = Receipts()
-        self._panel_at: int | None = None
-        self._panel_connection = -1
+        self.panel = Panel(self.etcd, self.nodes, self.counts, self.panel.targets)
 
     # Healing
 
@@ -242,14 +226,14 @@ class World:
             self.hear()
             if round_ % 50 == 49 and self._is_healed(last):
                 break
-        check_healed(self.nodes, self.postgres, self.panel, last, self.members)
+        check_healed(self.nodes, self.postgres, self.panel.receipts, last, self.members)
         self.counts["healed"] += 1
 
     def _is_healed(self, last: Target) -> bool:
         point = (self.postgres.data.generation, self.postgres.data.revision)
         return all(
             node.store.status.point == point and node.store.status.state == "live" for node in self.nodes.values()
-        ) and (self.panel.applied(last) or not last.members)
+        ) and (self.panel.receipts.applied(last) or not last.members)
 
     def end(self) -> None:
         """Kill everything."""
@@ -266,7 +250,6 @@ class World:
         data = self.postgres.data
         target = Target(data.generation, row.revision, key, tuple(sorted(self.members)), row.stamp, value)
         self.panel.committed(target)
-        self.targets = [*self.targets[-30:], target]
         return target
 
     def _value(self, *, readable: bool = False) -> bytes | None:
@@ -313,95 +296,9 @@ class World:
             if isinstance(process.program, Follower):
                 process.program.lost()
 
-    def _list(self) -> None:
-        page = self.etcd.range(PANEL_FIRST, PANEL_END, 0, 1_000)
-        self._panel_connection, self._panel_at = self.etcd.connection, page.revision + 1
-        for item in page.items:
-            self._tell(item.key, item.value)
-        self.panel.heard_only({item.key.removeprefix(keys.RECEIPTS) for item in page.items})
-
-    def _tell(self, key: str, value: bytes | None) -> None:
-        try:
-            if key == keys.META:
-                if value is not None:
-                    self.panel.wrote(value)
-            elif value is None:
-                self.panel.silent(key.removeprefix(keys.RECEIPTS))
-            else:
-                self.panel.told(value)
-        except msgspec.DecodeError:
-            self.counts["unreadable for the panel"] += 1
-        still = []
-        for target in self.targets:
-            if self.panel.applied(target):
-                check_applied(target, self.nodes)
-                self.counts["applied"] += 1
-            else:
-                still.append(target)
-        self.targets = still
-
     def _meta_generation(self) -> int:
         item = self.etcd.item(keys.META)
         try:
             return int(msgspec.json.decode(item.value or b"")["generation"]) if item else 0
         except (msgspec.DecodeError, TypeError, KeyError):
             return 0
-
-
-ACTS = {
-    World.commit: 120,
-    World.publish: 900,
-    World.suspect: 150,
-    World.follow: 1_500,
-    World.report: 400,
-    World.hear: 400,
-    World.silence: 3,
-    World.lose_answer: 40,
-    World.crash_publisher: 15,
-    World.crash_follower: 15,
-    World.lose_disk: 1,
-    World.restart_etcd: 5,
-    World.compact: 10,
-    World.snapshot: 10,
-    World.restore_etcd: 2,
-    World.restore_postgres: 1,
-    World.raise_generation: 2,
-    World.meddle: 4,
-    World.fill: 2,
-    World.join: 5,
-    World.restart_panel: 2,
-}
-"""What happens, and how often."""
-
-
-@contextmanager
-def small() -> Iterator[None]:
-    """Transactions of few keys, so that a publisher needs several where thousands of keys would."""
-    before = compare.AT_ONCE, put.MAX_WRITES
-    compare.AT_ONCE, put.MAX_WRITES = 2, 4
-    try:
-        yield
-    finally:
-        compare.AT_ONCE, put.MAX_WRITES = before
-
-
-def run(seed: int, steps: int, *, heal_every: int = 2_000) -> Counter[str]:
-    """Let `steps` things happen, healing now and then; returns what happened how often. Raises AssertionError."""
-    world = World(seed)
-    try:
-        with small():
-            return _run(world, steps, heal_every)
-    finally:
-        world.end()
-
-
-def _run(world: World, steps: int, heal_every: int) -> Counter[str]:
-    acts, weights = list(ACTS), list(ACTS.values())
-    for number in range(1, steps + 1):
-        world.now += world.chance.random() * 0.3
-        act = world.chance.choices(acts, weights)[0]
-        world.counts[act.__name__] += 1
-        act(world)
-        if number % heal_every == 0 or number == steps:
-            world.heal()
-    return world.counts
