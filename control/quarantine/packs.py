@@ -132,6 +132,11 @@ def of_local(file: str) -> str | None:
     return name if _NAME.fullmatch(name) else None
 
 
+def is_name(name: str) -> bool:
+    """Whether this is a pack's name in the object store."""
+    return _NAME.fullmatch(name) is not None
+
+
 def day_of(name: str) -> date:
     """The day whose mail a pack holds."""
     return date.fromisoformat(name.split("/")[0])
