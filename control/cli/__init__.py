@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from control.cli import accounts, domains, fleet, lists, nodes, quarantine, settings, spool
+from control.cli import accounts, acts, domains, fleet, lists, nodes, quarantine, settings, spool
 from control.cli.api import Trouble
 from control.cli.show import OUTPUT, complain
 
@@ -28,7 +28,7 @@ app = typer.Typer(
 app.add_typer(domains.app, name="domain")
 app.add_typer(settings.app, name="settings")
 app.add_typer(lists.app, name="list")
-app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(acts.app, name="quarantine")
 app.add_typer(nodes.app, name="node")
 app.add_typer(accounts.app, name="account")
 app.add_typer(spool.app, name="spool")
