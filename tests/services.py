@@ -1,11 +1,12 @@
 """Real PostgreSQL, etcd and memcached for tests: private, on free ports, ended by pid whatever happens.
 
-Fixtures: `postgres` (one server a session) and `database` (DSN of a fresh, empty database a test);
+Fixtures: `postgres` (one server a session), `database` and `empty_database` (DSN of a fresh one a test);
 `etcd` (one plain server a session, emptied before each test) and `make_etcd` (factory, with or without
 mTLS, for tests that kill or freeze it); `memcached` and `make_memcached` (unix socket, fresh each test).
 A missing program skips by name; with REQUIRE_ALL=1 in the environment it fails.
 """
 
+import asyncio
 import secrets
 import shutil
 import tempfile
@@ -13,9 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import asyncpg
 import pytest
 
 from control.ca import Authority
+from control.store import migrate
 from syncd.config import Tls
 from tests.servers import Etcd, Memcached, Postgres, Service, free_port, program
 
@@ -31,10 +34,36 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def database(postgres: Postgres) -> Iterator[str]:
-    """DSN of a fresh, empty database; dropped afterwards, open connections or not."""
+def database(postgres: Postgres, _template: str) -> Iterator[str]:
+    """DSN of a fresh, migrated database without rows; dropped afterwards, open connections or not."""
+    yield from _database(postgres, _template)
+
+
+@pytest.fixture
+def empty_database(postgres: Postgres) -> Iterator[str]:
+    """DSN of a database without any schema; dropped afterwards."""
+    yield from _database(postgres, "template0")
+
+
+@pytest.fixture(scope="session")
+def _template(postgres: Postgres) -> str:
+    """Name of a migrated database to copy: running all migrations for each test would take most of its time."""
+    postgres.run("CREATE DATABASE migrated TEMPLATE template0")
+    asyncio.run(_migrate(postgres.dsn("migrated")))
+    return "migrated"
+
+
+async def _migrate(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await migrate.apply(connection)
+    finally:
+        await connection.close()
+
+
+def _database(postgres: Postgres, template: str) -> Iterator[str]:
     name = f"test_{secrets.token_hex(6)}"
-    postgres.run(f"CREATE DATABASE {name} TEMPLATE template0")
+    postgres.run(f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
         yield postgres.dsn(name)
     finally:

@@ -11,8 +11,8 @@ import pytest
 from tests.services import Etcd, Memcached
 
 
-async def test_each_database_is_fresh(database: str) -> None:
-    connection = await asyncpg.connect(database)
+async def test_each_database_is_fresh(empty_database: str) -> None:
+    connection = await asyncpg.connect(empty_database)
     assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
     await connection.execute("CREATE TABLE left_open (a int)")
 

@@ -21,8 +21,8 @@ TABLES = {"accounts", "domains", "layers", "quarantine", "messages", "later", "s
 
 
 @pytest.fixture
-async def connection(database: str) -> AsyncIterator[Any]:
-    made = await asyncpg.connect(database)
+async def connection(empty_database: str) -> AsyncIterator[Any]:
+    made = await asyncpg.connect(empty_database)
     yield made
     await made.close()
 
@@ -86,11 +86,11 @@ def test_files_out_of_place_are_named(tmp_path: Path, name: str) -> None:
         migrate.files(tmp_path)
 
 
-async def test_many_at_once_run_each_file_once(database: str, tmp_path: Path) -> None:
+async def test_many_at_once_run_each_file_once(empty_database: str, tmp_path: Path) -> None:
     write(tmp_path, "create table a (x integer);", "select pg_sleep(0.2); create table b (x integer);")
 
     async def one() -> int:
-        connection = await asyncpg.connect(database)
+        connection = await asyncpg.connect(empty_database)
         try:
             return len(await migrate.apply(connection, tmp_path))
         finally:
@@ -117,10 +117,10 @@ def process(directory: Path, dsn: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_says_what_it_did(database: str, tmp_path: Path) -> None:
-    first = process(tmp_path, database)
+def test_the_command_says_what_it_did(empty_database: str, tmp_path: Path) -> None:
+    first = process(tmp_path, empty_database)
     assert (first.returncode, first.stdout.splitlines()) == (0, [f"applied {each.name}" for each in migrate.files()])
-    second = process(tmp_path, database)
+    second = process(tmp_path, empty_database)
     assert (second.returncode, second.stdout) == (0, "nothing to do: the schema is up to date\n")
 
 

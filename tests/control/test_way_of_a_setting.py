@@ -23,7 +23,7 @@ from syncd.lastgood import Writer
 from syncd.memcache import Memcache
 from syncd.publish import Publisher
 from syncd.warm import Warmer
-from tests.control.api.conftest import MIGRATIONS, Door, add_node, settings_for
+from tests.control.api.conftest import Door, add_node, settings_for
 from tests.services import Etcd
 
 NODES = ("mx1", "mx2")
@@ -35,8 +35,6 @@ async def door(database: str, etcd: Etcd, tmp_path: Path) -> AsyncIterator[Door]
     """The operator's door of a control plane with two living nodes and one domain."""
     place, receipts, seeds = config.Etcd((etcd.endpoint,)), Receipts(), bootstrap.fresh()
     async with asyncpg.create_pool(database, min_size=1, max_size=8) as pool:
-        for path in sorted(MIGRATIONS.glob("*.sql")):
-            await pool.execute(path.read_text())
         async with pool.acquire() as connection, connection.transaction():
             await bootstrap.ensure(connection, seeds)
         for name in NODES:

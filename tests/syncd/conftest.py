@@ -11,7 +11,6 @@ import pytest
 
 from syncd import config
 from tests.servers import Etcd
-from tests.syncd import running
 from tests.syncd.running import Database, Program
 
 P = TypeVar("P", bound=Program)
@@ -26,7 +25,6 @@ def place(etcd: Etcd) -> config.Etcd:
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[Database]:
     """The control plane's database, freshly migrated."""
-    await running.migrate(database)
     async with asyncpg.create_pool(database, min_size=1, max_size=3) as pool:
         yield Database(pool)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import asyncpg
 import httpx
 import msgspec
 
@@ -25,7 +24,6 @@ from syncd.status import Status
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-MIGRATIONS = ROOT / "control" / "store" / "migrations"
 WITHIN_S = 15.0
 T = TypeVar("T")
 DEAD = config.Tls("", "", "")
@@ -194,16 +192,6 @@ class Database:
         """Store shards, as a list's change does before it commits."""
         async with self.pool.acquire() as connection:
             await layers.keep_shards(connection, bodies)
-
-
-async def migrate(dsn: str) -> None:
-    """Make the schema."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        for file in sorted(MIGRATIONS.glob("*.sql")):
-            await connection.execute(file.read_text())
-    finally:
-        await connection.close()
 
 
 def domain(name: str, settings: dict[str, dict[str, Any]] | None = None, **more: Any) -> tuple[str, bytes]:

@@ -18,7 +18,6 @@ from control.receipts import Receipts
 from syncd.config import Control, Etcd, Tls
 from syncd.layers import digest
 
-MIGRATIONS = Path(__file__).parents[3] / "control" / "store" / "migrations"
 OPERATOR = Viewer("tester", None, "operator", "api")
 
 
@@ -83,8 +82,6 @@ class Reply:
 async def pool(database: str) -> AsyncIterator[Any]:
     """A pool on a migrated database."""
     async with asyncpg.create_pool(database, min_size=1, max_size=8) as made:
-        for path in sorted(MIGRATIONS.glob("*.sql")):
-            await made.execute(path.read_text())
         yield made
 
 

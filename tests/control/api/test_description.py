@@ -24,7 +24,7 @@ from control.cli import hoisted
 from control.receipts import Receipts
 from control.serving import serve
 from syncd.config import Node, load
-from tests.control.api.conftest import MIGRATIONS, add_node, settings_for
+from tests.control.api.conftest import add_node, settings_for
 from tests.services import free_port
 
 MODEST = settings(
@@ -78,8 +78,6 @@ class Server:
     async def _run(self) -> None:
         self._stopping = asyncio.Event()
         async with asyncpg.create_pool(self.settings.database, min_size=1, max_size=8) as pool:
-            for path in sorted(MIGRATIONS.glob("*.sql")):
-                await pool.execute(path.read_text())
             async with pool.acquire() as connection, connection.transaction():
                 await bootstrap.ensure(connection, self.seeds)
             await add_node(pool, "mx1")

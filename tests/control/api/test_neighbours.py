@@ -12,7 +12,7 @@ from control import api, auth
 from control.app import Services, bare_app
 from control.receipts import Receipts
 from control.store import pool as pools
-from tests.control.api.conftest import MIGRATIONS, Door, settings_for
+from tests.control.api.conftest import Door, settings_for
 from tests.services import Postgres
 
 
@@ -39,8 +39,6 @@ def test_it_goes_on_when_the_database_is_back(postgres: Postgres, database: str,
     """The server is stopped and started from outside the loop: it ends with the thread that started it."""
     with asyncio.Runner() as runner:
         pool = runner.run(pools.create(database))
-        for path in sorted(MIGRATIONS.glob("*.sql")):
-            runner.run(pool.execute(path.read_text()))
         door = _door(pool, tmp_path)
         runner.run(auth.add_token(pool, None, "test", door.token))
         assert runner.run(door.call("GET", "/domains")).status == 200

@@ -10,7 +10,6 @@ import asyncpg
 import pytest
 from quart import Quart
 
-import control
 from control import auth, passwords
 from control.app import Services, create_app
 from control.auth import Viewer
@@ -19,7 +18,6 @@ from control.store import domains
 from syncd.config import Control, Etcd, Tls
 from syncd.layers import NextHop
 
-MIGRATIONS = Path(control.__file__).parent / "store" / "migrations"
 PASSWORD = "correct horse battery"
 MINE, THEIRS = "A" * 26, "B" * 26
 NOWHERE = "http://127.0.0.1:9"
@@ -69,8 +67,6 @@ class Browser:
 async def panel(database: str, tmp_path: Path) -> AsyncIterator[Panel]:
     """The panel with an account of mine and one of theirs; nothing but PostgreSQL is there."""
     pool = await asyncpg.create_pool(database, min_size=1, max_size=4)
-    for path in sorted(MIGRATIONS.glob("*.sql")):
-        await pool.execute(path.read_text())
     for account, email in ((MINE, "me@mine.test"), (THEIRS, "they@theirs.test")):
         await _account(pool, account, email)
     services = Services(_settings(database, tmp_path), pool, Receipts())

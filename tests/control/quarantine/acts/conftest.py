@@ -2,18 +2,15 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-import control
 from control.auth import Viewer
 from control.quarantine import partitions
 from tests.control.quarantine.rows import add_account
 
-MIGRATIONS = Path(control.__file__).parent / "store" / "migrations"
 MINE, THEIRS = "A" * 26, "B" * 26
 ME = Viewer("me@mine.test", MINE, "owner", "panel")
 THEY = Viewer("they@theirs.test", THEIRS, "owner", "panel")
@@ -25,8 +22,6 @@ DAYS = 5
 async def pool(database: str) -> AsyncIterator[Any]:
     """A pool on a migrated database."""
     async with asyncpg.create_pool(database, min_size=0, max_size=8) as made:
-        for path in sorted(MIGRATIONS.glob("*.sql")):
-            await made.execute(path.read_text())
         await add_account(made, MINE, "mine.test", "mine2.test")
         await add_account(made, THEIRS, "theirs.test")
         today = datetime.now(UTC).date()
