@@ -48,13 +48,8 @@ class Where:
         """Only what the viewer may see, and of that only this domain's; another's domain has nothing."""
         if viewer.account_id is not None:
             self.add("account_id = {}", viewer.account_id)
-        if domain is None:
-            return
-        try:
-            name = names.domain(clean(domain))
-        except Invalid:
-            name = ""
-        self.add("domain = (select number from domains where name = {})", name)
+        if domain is not None:
+            self.add("domain = (select number from domains where name = {})", domain_name(domain))
 
     def span(self, since: datetime | None, until: datetime | None) -> None:
         """From `since` on, before `until`; this is what leaves whole days of the store untouched."""
@@ -91,6 +86,14 @@ def is_piece(wanted: str) -> bool:
     """Whether it is neither a whole address, nor a whole domain, nor the null sender."""
     _, at, domain = wanted.rpartition("@")
     return wanted != "<>" and not (at and "." in domain)
+
+
+def domain_name(typed: str) -> str:
+    """A domain's name as it is stored; "" for what is none."""
+    try:
+        return names.domain(clean(typed))
+    except Invalid:
+        return ""
 
 
 def is_id(text: str) -> bool:

@@ -1,10 +1,13 @@
 """The API's quarantine, jobs and tracking over real rows and packs."""
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from control.quarantine import jobs, packs
+from control.quarantine import grammar, jobs, packs
 from tests.control.api.conftest import Door
 from tests.control.quarantine.rows import keep, pack, record_of
 
@@ -89,6 +92,48 @@ async def test_a_strangers_is_as_if_it_were_not(stranger: Door, owner: Door, ite
             method, path.replace(item[:26], "0" * 26).replace(job, "0" * 26), {} if method == "POST" else None
         )
         assert (theirs.status, theirs.content.replace(b"x", b"")[:60]) == (404, none.content.replace(b"x", b"")[:60])
+
+
+async def test_what_cannot_be_read_is_marked(owner: Door, item: str) -> None:
+    reply = await owner.call("GET", "/quarantine?q=zebras%20size:big")
+    assert (reply.status, reply.json["field"]) == (422, "q")
+    assert "zebras size:big"[reply.json["start"] : reply.json["end"]] == "size:big"
+    assert "size:>1M" in reply.json["reason"]
+    assert (await owner.call("GET", "/quarantine/counts?q=frm:ann")).json["end"] == 4
+
+
+async def test_counts_of_a_search_and_its_fields(owner: Door, stranger: Door, item: str) -> None:
+    counted = (await owner.call("GET", "/quarantine/counts?q=from:ann&reason=dnsbl")).json
+    assert counted == {"reasons": {"content": 1}, "kind": "exact"}
+    assert (await stranger.call("GET", "/quarantine/counts?domain=example.test")).json["reasons"] == {}
+    fields = (await owner.call("GET", "/quarantine/fields")).json["items"]
+    for field in fields:
+        assert (await owner.call("GET", f"/quarantine?q={quote(field['example'])}")).status == 200
+
+
+async def test_a_word_says_how_far_the_index_of_bodies_is(owner: Door, item: str) -> None:
+    assert (await owner.call("GET", "/quarantine?q=bold")).json["lag"]["mails"] == 1
+    assert "lag" not in (await owner.call("GET", "/quarantine?sender=ann")).json or not (
+        await owner.call("GET", "/quarantine?sender=ann")
+    ).json["lag"]
+
+
+QUERIES = st.lists(
+    st.one_of(
+        st.sampled_from([*(f"{field.name}:" for field in grammar.FIELDS), "-", '"', " ", "*", ">", "1M", "2026-11-24"]),
+        st.text(max_size=6),
+    ),
+    max_size=10,
+).map("".join)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
+@given(typed=QUERIES)
+async def test_any_search_has_results_or_a_marked_error(owner: Door, item: str, typed: str) -> None:
+    reply = await owner.call("GET", f"/quarantine?q={quote(typed, errors='replace')}")
+    assert reply.status in (200, 422), reply.content
+    if reply.status == 422 and reply.json.get("end"):
+        assert 0 <= reply.json.get("start", 0) < reply.json["end"] <= len(typed)
 
 
 @pytest.mark.parametrize(
