@@ -71,3 +71,4 @@ format: ready ## Put the code into its form
 docs: ready ## Write the pages that are made from the declarations
 	@$(PY) -m mx.filters.describe > docs/filters.md
 	@$(PY) -m monitoring.describe > docs/metrics.md
+	@$(PY) -m control.quarantine.page

@@ -18,6 +18,7 @@ import msgspec
 
 from control import auth
 from control.ca import Authority
+from control.local.configs import toml
 from control.quarantine import pages
 from control.quarantine.pages import Place
 from syncd.config import Control, Etcd, Tls
@@ -125,7 +126,7 @@ def panel(plan: Plan, directory: Path) -> Iterator[httpx.Client]:
     token = asyncio.run(_token(plan))
     settings = _settings(plan, directory)
     config = directory / "control.toml"
-    config.write_bytes(msgspec.toml.encode(settings))
+    config.write_text(toml(msgspec.to_builtins(settings)))
     with (directory / "panel.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "control", "panel", "--config", str(config)], stdout=log, stderr=log

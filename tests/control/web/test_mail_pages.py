@@ -4,8 +4,9 @@ import re
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
-from control.quarantine import jobs, packs
+from control.quarantine import grammar, jobs, packs
 from control.quarantine.packs import Packs
 from tests.control.quarantine.rows import keep, pack, record_of
 from tests.control.web.conftest import MINE, THEIRS, Browser, Panel
@@ -80,6 +81,21 @@ async def test_a_search_that_cannot_be_read_is_explained(browser: Browser, query
     for path in ("/quarantine", "/messages"):
         page = await browser.page(f"{path}?{query}", 400)
         assert 'role="alert"' in page
+
+
+async def test_what_cannot_be_read_is_underlined_and_the_search_stays(browser: Browser) -> None:
+    page = await browser.page("/quarantine?q=zebras%20size:%3Cb%3Ebig", 400)
+    assert "zebras <mark>size:&lt;b&gt;big</mark>" in page
+    assert "like size:&gt;1M" in page
+    assert 'aria-invalid="true"' in page
+
+
+async def test_fields_are_offered_while_typing_and_explained(browser: Browser) -> None:
+    page = await browser.page("/quarantine")
+    for field in grammar.FIELDS:
+        assert f'<option value="{field.name}:">' in page
+        assert str(escape(field.example)) in page
+    assert '<option value="is:released">' in page
 
 
 async def test_an_item_says_why_and_shows_the_mail_safely(panel: Panel, browser: Browser) -> None:

@@ -167,9 +167,19 @@ async def test_what_comes_late_for_an_old_day_is_read_too(pool: Any, place: Pack
         (b"Subject: x\r\nContent-Type: text/html\r\n\r\n<td>a</td><td>b</td><script>no()</script>", "a b"),
         (b"Subject: x\r\nContent-Type: text/html\r\n\r\ncaf&eacute;&#32;&amp; <!-- no --> bar", "café bar"),
         (b"Subject: x\r\nContent-Transfer-Encoding: base64\r\n\r\naGVsbG8gYmFzZQ==\r\n", "hello base"),
-        (b"\xff\xfe\x00" * 100, ""),
         (b"Subject: x\r\n\r\n" + b"w " * 100_000, " ".join(["w"] * 8_000)),
     ],
 )
 async def test_the_words_of_any_bytes(following: Following, raw: bytes, text: str) -> None:
     assert await following._extractor.words("x", raw) == text
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"\xff\xfe\x00" * 100, b"\x00" * 10_000, b"<" * 300_000, b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x"],
+)
+async def test_bytes_that_are_no_mail_cost_the_child_nothing(following: Following, raw: bytes) -> None:
+    before = metrics.bodies_unread._value.get()
+    await following._extractor.words("x", raw)
+    assert await following._extractor.words("x", MAIL) == "unsubscribe here now"
+    assert metrics.bodies_unread._value.get() == before
