@@ -11,7 +11,7 @@ import uvloop
 
 from control import bulk
 from control.app import Services, create_app
-from control.quarantine import packs
+from control.quarantine import packs, viewing
 from control.receipts import Receipts
 from control.receipts_feed import follow
 from control.serving import serve
@@ -53,6 +53,7 @@ async def _serve(services: Services, exporter: Exporter) -> None:
         )
         beside = [tasks.create_task(each) for each in parts]
         LOG.info("listening", host=settings.panel_host, port=settings.panel_port)
-        await serve(app, settings.panel_host, settings.panel_port, services.stopping)
+        async with viewing.kept_ready():
+            await serve(app, settings.panel_host, settings.panel_port, services.stopping)
         for task in beside:
             task.cancel()

@@ -1,5 +1,6 @@
 """The safe view of hostile, broken and ordinary mail: no script, nothing remote, no way out, always an answer."""
 
+import asyncio
 import html.parser
 import re
 import tarfile
@@ -238,6 +239,32 @@ async def test_a_mail_that_breaks_the_bounds_is_shown_as_source(monkeypatch: pyt
 async def test_the_child_gives_what_render_gives() -> None:
     raw = mail("<b>größe</b><img src=http://evil.test/>")
     assert await viewing.safe(raw) == render(raw)
+
+
+async def _next() -> asyncio.subprocess.Process:
+    """The child that is kept ready, once it is there."""
+    async with asyncio.timeout(20):
+        while True:
+            if viewing._ready:
+                return viewing._ready[0]
+            await asyncio.sleep(0)
+
+
+async def test_a_child_is_kept_ready_and_each_mail_has_its_own() -> None:
+    raw = mail("<b>größe</b>")
+    async with viewing.kept_ready():
+        first = await _next()
+        assert await viewing.safe(raw) == render(raw)
+        assert first.returncode is not None, "it has ended with its mail"
+        second = await _next()
+        second.kill()
+        await second.wait()
+        assert await viewing.safe(raw) == render(raw), "one that died while it waited is not taken"
+        views = await asyncio.gather(*(viewing.safe(raw) for _ in range(6)))
+        assert views == [render(raw)] * 6
+        last = await _next()
+    assert viewing._ready == []
+    assert last.returncode is not None
 
 
 def _corpus() -> Iterator[tuple[str, bytes]]:
