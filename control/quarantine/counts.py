@@ -68,7 +68,8 @@ async def _rolled_up(pool: Any, viewer: Viewer, query: Query) -> Counter[str]:
     where.add("day < {}", _day(query.until) if query.until else date(9999, 12, 31))
     # The roll-ups outlive the days themselves.
     where.add_sql("to_regclass('quarantine_' || to_char(day, 'YYYYMMDD')) is not null")
-    sql = f"select reason, sum(mails)::bigint as mails from rollups where {where.sql} group by reason"
+    table = "rollup_totals" if query.domain is None and viewer.account_id is None else "rollups"
+    sql = f"select reason, sum(mails)::bigint as mails from {table} where {where.sql} group by reason"
     found = await rows(pool, sql, where.values, within_s=ROLLED_WITHIN_S)
     return Counter({row["reason"]: row["mails"] for row in found})
 

@@ -9,6 +9,14 @@ import msgspec
 
 from control.auth import Viewer
 
+_OF_ALL = (
+    "select day, outcome, sum(mails)::bigint as mails from rollup_totals where day > $1 and day <= $2"
+    " group by day, outcome"
+)
+_OF_ACCOUNT = (
+    "select r.day, r.outcome, sum(r.mails)::bigint as mails from rollups r join domains d on d.number = r.domain"
+    " where r.day > $1 and r.day <= $2 and d.account_id = $3 group by r.day, r.outcome"
+)
 OUTCOMES = ("delivered", "kept", "later", "refused", "deferred", "abandoned")
 
 
@@ -21,14 +29,15 @@ class DomainDay:
 
 
 async def by_day(pool: Any, viewer: Viewer, last: date, days: int) -> dict[date, dict[str, int]]:
-    """Recipients by outcome for each of the `days` days that end with `last`, all of the viewer's domains together."""
-    rows = await pool.fetch(
-        "select r.day, r.outcome, sum(r.mails)::bigint as mails from rollups r join domains d on d.number = r.domain"
-        " where r.day > $1 and r.day <= $2 and ($3::text is null or d.account_id = $3) group by r.day, r.outcome",
-        last - timedelta(days=days),
-        last,
-        viewer.account_id,
-    )
+    """Recipients by outcome for each of the `days` days that end with `last`, all of the viewer's domains together.
+
+    The operator's are of all mail that was for a domain served then, domains that have left since included.
+    """
+    span = last - timedelta(days=days), last
+    if viewer.account_id is None:
+        rows = await pool.fetch(_OF_ALL, *span)
+    else:
+        rows = await pool.fetch(_OF_ACCOUNT, *span, viewer.account_id)
     found = {last - timedelta(days=back): dict.fromkeys(OUTCOMES, 0) for back in reversed(range(days))}
     for row in rows:
         found[row["day"]][row["outcome"]] = row["mails"]

@@ -28,7 +28,27 @@ async def test_days_and_domains_add_up_and_show_nothing_of_others(panel: Panel) 
     (mine,) = await rollups.by_domain(panel.pool, panel.viewer, TODAY)
     assert (mine.domain, mine.counts["kept"], mine.counts["delivered"]) == ("mine.test", 5, 0)
     operator = Viewer("op", None, "operator", "panel")
+    of_all = await rollups.by_day(panel.pool, operator, TODAY, 5)
+    assert [(day["kept"], day["delivered"]) for day in of_all.values()] == [(0, 7), (0, 0), (0, 0), (0, 0), (105, 0)]
     assert [each.domain for each in await rollups.by_domain(panel.pool, operator, TODAY)] == [
         "theirs.test",
         "mine.test",
     ]
+
+
+async def test_totals_are_the_roll_ups_added_up_whatever_is_written(panel: Panel) -> None:
+    upsert = (
+        "insert into rollups as r select $1, number, 'kept', reason, mails, mails from domains,"
+        " unnest($2::text[], $3::bigint[]) as given (reason, mails)"
+        " on conflict (day, domain, outcome, reason)"
+        " do update set mails = r.mails + excluded.mails, bytes = r.bytes + excluded.bytes"
+    )
+    await panel.pool.execute(upsert, TODAY, ["spf", "content"], [3, 4])
+    await panel.pool.execute(upsert, TODAY, ["spf", "dnsbl"], [-1, 5])
+    await panel.pool.execute("insert into rollups values ($1, 0, 'refused', 'relaying', 9, 9)", TODAY)
+    summed = await panel.pool.fetch(
+        "select day, outcome, reason, sum(mails)::bigint as mails, sum(bytes)::bigint as bytes from rollups"
+        " where domain <> 0 group by 1, 2, 3 order by 1, 2, 3"
+    )
+    assert summed == await panel.pool.fetch("select * from rollup_totals order by 1, 2, 3")
+    assert len(summed) == 3
