@@ -111,9 +111,10 @@ async def _walk(pool: Any, viewer: Viewer, query: Query, asked: Sequence[Term], 
             made.append(where)
         return made
 
+    at_once = not asked and query.sender is None and query.recipient is None and query.reason is None
     if not any(term.name == "is" and not term.is_negated for term in asked):
         asked = (*asked, Term("is", "deleted", is_negated=True))
-    return await walk(pool, columns, branches, most, _whole(query, asked, behind))
+    return await walk(pool, columns, branches, most, _whole(query, asked, behind), at_once=at_once)
 
 
 def _whole(query: Query, asked: Sequence[Term], behind: Place | None) -> Span:

@@ -25,7 +25,7 @@ def test_days_ahead_are_asked_with_today_and_groups_grow() -> None:
     assert _sizes(-40, 3) == [4, 1, 2, 4, 8, 16, 9]
     assert _sizes(-3, -1) == [1, 1, 1]
     assert _sizes(0, 0) == [1]
-    assert list(walk.groups([], EVER)) == []
+    assert list(walk.groups([], EVER)) == list(walk.groups([], EVER, at_once=True)) == []
 
 
 def test_only_days_within_the_span_are_asked_and_no_more_of_them() -> None:
@@ -36,6 +36,7 @@ def test_only_days_within_the_span_are_asked_and_no_more_of_them() -> None:
     assert (found[0].until, found[-1].since) == (whole.until, whole.since)
     assert len(found) == 3
     assert all(span.since < span.until for span in found)
+    assert list(walk.groups(days, whole, at_once=True)) == [[whole]]
 
 
 async def test_a_search_that_runs_out_of_time_gives_what_it_has_and_goes_on_from_there(
