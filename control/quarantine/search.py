@@ -96,7 +96,7 @@ async def walk_query(pool: Any, viewer: Viewer, query: Query, columns: str, most
 
 async def _walk(pool: Any, viewer: Viewer, query: Query, asked: Sequence[Term], columns: str, most: int) -> Walked:
     behind = pages.place(query.cursor) if query.cursor else None
-    number = await _number(pool, query.domain) if query.domain is not None else None
+    number = await _number(pool, viewer, query.domain) if query.domain is not None else None
 
     def branches(values: list[Any], span: Span) -> list[Where]:
         made = []
@@ -125,12 +125,16 @@ def _whole(query: Query, asked: Sequence[Term], behind: Place | None) -> Span:
     return Span(max([query.since or EVER.since, *after]), min([query.until or EVER.until, *before, *end]))
 
 
-async def _number(pool: Any, domain: str) -> int:
-    """The number of a domain; one that none has for what is not served.
+async def _number(pool: Any, viewer: Viewer, domain: str) -> int:
+    """The number of a domain; one that none has for what is not served, or is another's.
 
     Asked beforehand: PostgreSQL plans by how much mail this very domain has, which it cannot with a subquery.
     """
-    found: int | None = await pool.fetchval("select number from domains where name = $1", domain_name(domain))
+    found: int | None = await pool.fetchval(
+        "select number from domains where name = $1 and ($2::text is null or account_id = $2)",
+        domain_name(domain),
+        viewer.account_id,
+    )
     return NOBODYS if found is None else found
 
 
