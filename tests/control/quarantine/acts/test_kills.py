@@ -1,6 +1,7 @@
 """A janitor that is killed again and again in the middle of many releases: no mail goes twice, none is forgotten."""
 
 import asyncio
+import os
 import random
 import re
 from collections import Counter
@@ -9,7 +10,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from control.quarantine import release
+from control.quarantine import bulk, release
+from control.quarantine.search import Query
 from syncd.layers import NextHop
 from tests.control.api.conftest import until
 from tests.control.quarantine.acts.conftest import ME
@@ -19,8 +21,9 @@ from tests.nexthops import scripted
 
 __all__ = ["janitor"]
 
-MAILS = 60
-KILLS = 12
+MAILS = int(os.environ.get("KILLED_RELEASES", "60"))
+KILLS = max(12, MAILS // 20)
+"""KILLED_RELEASES=1000 is the long form."""
 
 
 @dataclass
@@ -83,6 +86,32 @@ async def test_each_arrives_once_or_is_shown_as_unknown(pool: Any, janitor: Jani
     lost = [number for number, state in states.items() if state == "done" and server.arrived[number] != 1]
     assert not lost, "shown as delivered, and never arrived"
     print(f"{Counter(states.values())}, {sum(server.arrived.values())} arrived")
+
+
+async def test_a_bulk_act_survives_kills_exact_to_the_item(pool: Any, janitor: JanitorProcess) -> None:
+    """Each mail of a bulk release arrives once or is shown as not done; then all of it is deleted, item by item."""
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    server = Slow(random.Random(seed))
+    async with server.running() as hop:
+        for number in range(MAILS):
+            await kept(pool, janitor, hop, b"X-Test: %d\r\n\r\nbody\r\n" % number)
+        act = await bulk.begin(pool, ME, "release", query=Query())
+        await _kill_and_start(pool, janitor, server.chance)
+        await until(lambda: _bulk_ended(pool, act), within_s=60 + MAILS / 5)
+        found = await bulk.get(pool, ME, act)
+        delete = await bulk.begin(pool, ME, "delete", query=Query())
+        await until(lambda: _bulk_ended(pool, delete), within_s=60)
+    assert max(server.arrived.values()) == 1, "a mail went twice"
+    assert set(found.counts) <= {"done", "failed"}, found.counts
+    assert found.total == MAILS
+    assert found.counts["done"] <= sum(server.arrived.values())
+    assert (await bulk.get(pool, ME, delete)).counts == {"done": MAILS}
+    assert await pool.fetchval("select count(*) from jobs") == MAILS
+
+
+async def _bulk_ended(pool: Any, act: str) -> bool:
+    return not (await bulk.get(pool, ME, act)).is_open
 
 
 async def _kill_and_start(pool: Any, janitor: JanitorProcess, chance: random.Random) -> None:
