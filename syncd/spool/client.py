@@ -38,6 +38,8 @@ MAX_EVENTS, MAX_EVENT_BYTES = 10_000, 32 * 1024 * 1024
 """Events that wait for their acknowledgement; what comes on top is dropped and counted."""
 EVENTS_UNDER_WAY = 64
 """Events that are told and not acknowledged; the rest waits here, so that no copy waits behind a thousand events."""
+MAX_GIVEN_UP = 1024
+"""Submissions given up lately: told again on a new connection, for the old one may have been cut before."""
 MAX_IN_PARTS = 4
 """Records of more than one frame that are under way at once; more wait their turn."""
 CLOSE_S = 2.0
@@ -68,6 +70,7 @@ class SpoolClient:
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._open: dict[str, int] = {}
+        self._given_up: deque[int] = deque(maxlen=MAX_GIVEN_UP)
         self._in_parts = asyncio.Semaphore(MAX_IN_PARTS)
         self._task: asyncio.Task[None] | None = None
 
@@ -98,6 +101,7 @@ class SpoolClient:
         finally:
             answer = self._waiting.pop(number, None)
             if answer and (not answer.done() or answer.cancelled()):
+                self._given_up.append(number)
                 self._say(Kind.GIVEN_UP, number_frame(Kind.GIVEN_UP, number))
             elif answer:
                 answer.exception()  # looked at, so that nobody complains of one that came while we still sent
@@ -195,9 +199,11 @@ class SpoolClient:
         return wire
 
     async def _stay(self, wire: Wire) -> None:
-        """Tell again what is open, then serve the connection until it ends, which raises."""
+        """Tell again what is open and what was given up, then serve the connection until it ends, which raises."""
         for txn, recipients in self._open.items():
             wire.say(Kind.OPENED, opened_frame(txn, recipients))
+        for number in self._given_up:
+            wire.say(Kind.GIVEN_UP, number_frame(Kind.GIVEN_UP, number))
         self._wire = wire
         self._untold = deque(self._events)
         self._tell_events()

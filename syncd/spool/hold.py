@@ -92,6 +92,8 @@ class HeldStream:
         self.journal.settle(positions)
 
     def _settled(self, position: int, done: "asyncio.Future[None]") -> None:
+        if self._under_way.get(position) is not done:
+            return  # it was taken back, and came again
         del self._under_way[position]
         if not done.cancelled() and done.exception() is None and position in self.journal.records:
             self._durable.add(position)

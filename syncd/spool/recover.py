@@ -11,6 +11,7 @@ from monitoring import log
 from syncd.spool import segment
 from syncd.spool.messages import Item
 from syncd.spool.stream import Stream
+from syncd.spool.writer import sync_directory
 
 _log = log.get(__name__)
 
@@ -38,23 +39,49 @@ class Left:
 
 
 def recover(directory: Path, stream: Stream, aside: Path) -> Left:
-    """Everything sound in the segments of a directory; `aside` gets copies of what is not. Raises OSError."""
+    """Everything sound in the segments of a directory; `aside` gets copies of what is not. Raises OSError.
+
+    What is returned is on the disk: a process that was killed before its fdatasync left bytes that can be read and may
+    still be lost.
+    """
     left = Left()
+    _make_sure(directory)
     for path in sorted(directory.glob("*.seg")):
         if not path.stem.isdigit():
             continue
         number = int(path.stem)
         for found in _segment(path, stream, aside):
-            if found.what is segment.What.WITHDRAWN:
-                left.withdrawn[found.item.number] = number
-            else:  # of a record that a failed write left twice the first is as good as the second
-                left.records.setdefault(found.item.number, Found(found.item, number, found.content_at))
+            _take(left, number, found)
         if path.exists():
             left.sizes[number] = path.stat().st_size
-    for position, number in left.withdrawn.items():
-        if gone := left.records.pop(position, None):
-            left.guards.setdefault(number, set()).add(gone.number)
     return left
+
+
+def _take(left: Left, number: int, found: segment.Sound) -> None:
+    """Note the next entry of segment `number`. The last word on a position holds: what a holder set aside as damaged
+    may have come again behind its mark."""
+    position = found.item.number
+    if found.what is segment.What.RECORD:
+        left.withdrawn.pop(position, None)
+        left.records.setdefault(position, Found(found.item, number, found.content_at))  # left twice by a failed write
+        return
+    left.withdrawn[position] = number
+    if gone := left.records.pop(position, None):
+        left.guards.setdefault(number, set()).add(gone.number)
+
+
+def _make_sure(directory: Path) -> None:
+    """Have what can be read of a journal on the disk, its names included. Raises OSError."""
+    if not directory.is_dir():
+        return
+    for path in sorted(directory.glob("*.seg")):
+        opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+    for place in (directory, directory.parent, directory.parent.parent):
+        sync_directory(place)
 
 
 def set_aside(aside: Path, name: str, data: bytes | memoryview) -> None:

@@ -45,7 +45,7 @@ class Server:
     def __init__(self, host: str, port: int, identity: Identity, holding: Holding, keeper: Keeper, name: str) -> None:
         self.host, self.port, self.name = host, port, name
         self._identity, self._holding, self._keeper = identity, holding, keeper
-        self._sessions: dict[Stream, set[Session]] = {}
+        self._sessions: dict[Stream, dict[Session, None]] = {}
         self._accepted = Accepted()
         self._said: dict[str, Code] = {}
         self.ready = asyncio.Event()
@@ -149,7 +149,7 @@ class Server:
     async def _serve(self, session: Session) -> None:
         """Take what comes until the connection ends, which raises Gone, or has to be refused."""
         stream, held = session.held.stream, session.held
-        self._sessions.setdefault(stream, set()).add(session)
+        self._sessions.setdefault(stream, {})[session] = None
         try:
             while True:
                 frame = await session.wire.hear_alive()
@@ -157,7 +157,7 @@ class Server:
                 await self._heard(session, frame)
         finally:
             held.heard_at = time.monotonic()
-            self._sessions[stream].discard(session)
+            del self._sessions[stream][session]
             if not self._sessions[stream]:
                 del self._sessions[stream]
 

@@ -38,8 +38,8 @@ WRITE_OFF_S = 0.5
 END_S = 1.5
 """At the end of this process: how long what is under way may take to be answered."""
 BACKLOG = 128
-MAX_SECURED = 4096
-"""Answers of one connection that its worker may still not have read; far more than it has sessions at the dot."""
+MAX_SECURED = 8192
+"""Answers that workers may still not have read; far more than they have sessions at the dot."""
 
 _log = log.get(__name__)
 
@@ -67,7 +67,8 @@ class Submissions:
     def __init__(self, path: str, secures: Secures) -> None:
         self._path, self._secures = path, secures
         self._ledger = OpenTransactions(time.monotonic)
-        self._sessions: set[_Session] = set()
+        self._sessions: dict[_Session, None] = {}
+        self._secured = Secured()
         self._accepted = Accepted()
 
     async def run(self) -> None:
@@ -95,12 +96,12 @@ class Submissions:
         try:
             async with asyncio.timeout(GREETING_S):
                 hello = await self._greet(wire)
-            session = _Session(wire, self._secures, self._ledger, hello.instance)
-            self._sessions.add(session)
+            session = _Session(wire, self._secures, self._ledger, hello.instance, self._secured)
+            self._sessions[session] = None
             try:
                 await session.serve()
             finally:
-                self._sessions.discard(session)
+                del self._sessions[session]
         except (BadFrame, Gone, TimeoutError) as error:
             _log.info("worker_gone", why=str(error) or "no greeting in time")
             if isinstance(error, BadFrame):
@@ -135,16 +136,35 @@ def _listening(path: str) -> socket.socket:
     return made
 
 
+class Secured:
+    """What was answered as secured lately, by worker and number: a worker may give up while the answer is on its way,
+    and say so on its next connection."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, int], Kept] = OrderedDict()
+
+    def add(self, instance: str, number: int, kept: Kept) -> None:
+        """Remember one; the oldest goes when there are too many."""
+        self._kept[instance, number] = kept
+        if len(self._kept) > MAX_SECURED:
+            self._kept.popitem(last=False)
+
+    def pop(self, instance: str, number: int) -> Kept | None:
+        """The record of a submission, once; None when it is not known any more."""
+        return self._kept.pop((instance, number), None)
+
+
 class _Session:
     """One worker's connection after its greeting."""
 
-    def __init__(self, wire: Wire, secures: Secures, ledger: OpenTransactions, instance: str) -> None:
+    def __init__(
+        self, wire: Wire, secures: Secures, ledger: OpenTransactions, instance: str, secured: "Secured"
+    ) -> None:
         self.wire, self._secures, self._ledger, self._instance = wire, secures, ledger, instance
+        self._secured = secured
         self._assembly = Assembly()
         self.tasks: dict[int, asyncio.Task[None]] = {}
         """What is being secured, by the worker's number."""
-        self._secured: OrderedDict[int, Kept] = OrderedDict()
-        """What was answered as secured lately: a worker may give up while the answer is on its way."""
 
     async def serve(self) -> None:
         """Serve until the worker goes, which raises Gone or BadFrame. What it had submitted is secured all the same."""
@@ -177,7 +197,7 @@ class _Session:
             return
         if number in self.tasks:
             self.tasks[number].cancel()
-        if kept := self._secured.pop(number, None):
+        if kept := self._secured.pop(self._instance, number):
             self._secures.give_up(kept)
 
     def _take(self, whole: tuple[Item, bytes] | None) -> None:
@@ -193,7 +213,8 @@ class _Session:
                 await self._secures.note(item, content)
                 answer = "journalled"
             else:
-                self._remember(item.number, await self._secures.secure(item, content, item.at))
+                kept = await self._secures.secure(item, content, item.at)
+                self._secured.add(self._instance, item.number, kept)
                 answer = "secured"
         except Refusal as error:
             words = str(error)
@@ -203,8 +224,3 @@ class _Session:
         if self.wire.is_open:
             kind = Kind.NOT_SECURED if words else Kind.SECURED
             self.wire.say(kind, number_frame(kind, item.number, words))
-
-    def _remember(self, number: int, kept: Kept) -> None:
-        self._secured[number] = kept
-        if len(self._secured) > MAX_SECURED:
-            self._secured.popitem(last=False)

@@ -1,4 +1,4 @@
-"""A copy that is too late for its worker is nowhere in the end: not written, not shipped, or withdrawn wherever it is."""
+"""A copy that is too late for its worker is nowhere in the end: unwritten, unshipped, or withdrawn wherever it is."""
 
 import asyncio
 import signal

@@ -6,6 +6,7 @@ both --steps and --seeds are reached; exit status 1 when a promise was broken.
 
 import argparse
 import json
+import multiprocessing
 import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,8 +17,8 @@ from tests.drill.__main__ import tree_hash
 from tests.syncd.spool.model.running import alone, run
 from tests.syncd.spool.model.world import Broken
 
-PIECE = 50
-"""Seeds of one line of the results."""
+PIECE = 100
+"""Seeds of one process, and of one line of the results."""
 
 
 def main() -> int:
@@ -32,7 +33,8 @@ def main() -> int:
     path = given.results / f"{tree_hash()}.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     done = {row["first"] for row in rows}
-    with ProcessPoolExecutor(given.processes) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(given.processes, context, max_tasks_per_child=1) as pool:
         missing = [first for first in range(0, given.seeds, PIECE) if first not in done]
         for done_one in as_completed([pool.submit(piece, first) for first in missing]):
             rows.append(done_one.result())

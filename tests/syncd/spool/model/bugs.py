@@ -1,4 +1,7 @@
-"""Mistakes that a spool can make, put back into the real code on purpose: the simulation has to find each."""
+"""Mistakes put back into the real code on purpose: the simulation has to find each.
+
+The first five are those that a spool of this kind is known for; it found the others by itself.
+"""
 
 import asyncio
 import hashlib
@@ -10,10 +13,12 @@ from typing import Any
 from unittest import mock
 
 from syncd.spool import node as node_module
+from syncd.spool import recover
 from syncd.spool.journal import Journal
 from syncd.spool.node import OWN, Spool
 from syncd.spool.origin import Origin
 from syncd.spool.ranges import Positions
+from syncd.spool.submit import Secured
 from syncd.spool.takeover import Takeovers
 
 
@@ -109,6 +114,52 @@ def takeover_of_the_living() -> Iterator[None]:
 
 
 @contextmanager
+def unsynced_bytes_trusted() -> Iterator[None]:
+    """What a killed process left readable counts as held, though it was never synced."""
+    with mock.patch.object(recover, "_make_sure", return_value=None):
+        yield
+
+
+@contextmanager
+def large_lane_forgotten() -> Iterator[None]:
+    """Of an older epoch only small records are shipped."""
+    real = Origin._link
+
+    def link(self: Origin, target: Any, lane: Any) -> Any:
+        return None if lane == "large" and not self._is_current else real(self, target, lane)
+
+    with mock.patch.object(Origin, "_link", link):
+        yield
+
+
+@contextmanager
+def peers_not_told_again() -> Iterator[None]:
+    """Nobody tells a peer that what reached it on a given-up connection is not needed."""
+    with mock.patch.object(Origin, "held", lambda self, link, ranges: self._now_held(link, Positions(ranges))):
+        yield
+
+
+@contextmanager
+def stored_settles_withdrawals() -> Iterator[None]:
+    """STORED passes for the answer to a withdrawal."""
+    real = Origin._now_stored
+
+    def now_stored(self: Origin, positions: Positions) -> None:
+        self.journal.settle(positions)
+        real(self, positions)
+
+    with mock.patch.object(Origin, "_now_stored", now_stored):
+        yield
+
+
+@contextmanager
+def unheard_answers_stand() -> Iterator[None]:
+    """What was answered as secured stays, whether or not its worker heard that in time."""
+    with mock.patch.object(Secured, "pop", return_value=None):
+        yield
+
+
+@contextmanager
 def _epoch(chosen: Callable[[Callable[[], str]], str]) -> Iterator[None]:
     names = node_module.secrets
     made = types.SimpleNamespace(token_hex=lambda count: chosen(lambda: names.token_hex(count)))
@@ -122,4 +173,9 @@ BUGS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "replaced disk under the same name": replaced_disk_unnoticed,
     "release before STORED": release_before_stored,
     "takeover of a living node": takeover_of_the_living,
+    "unsynced bytes are trusted after a kill": unsynced_bytes_trusted,
+    "large records of an older epoch stay": large_lane_forgotten,
+    "peers keep what came on a given-up connection": peers_not_told_again,
+    "STORED settles a withdrawal": stored_settles_withdrawals,
+    "an unheard answer stands": unheard_answers_stand,
 }

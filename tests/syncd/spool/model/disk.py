@@ -94,6 +94,10 @@ class Disk:
     def lost(self, host: str) -> None:
         """Another disk, empty, in place of the old one."""
         shutil.rmtree(self.root / host, ignore_errors=True)
+        for path in [path for path in self._synced if self._is_of(path, host)]:
+            del self._synced[path]
+            self._named.discard(path)
+            self._read.pop(path, None)
         (self.root / host).mkdir()
 
     def durable(self, host: str) -> set[bytes]:
