@@ -4,7 +4,7 @@ PY := .venv/bin/python
 export VAR PORT_BASE DNS_UPSTREAM
 
 .DEFAULT_GOAL := help
-.PHONY: drill model-spool bench-sync faults-sync model-sync help ready up down clean status demo test bench-quarantine bench-relay bench-smtp fuzz-smtp lint format docs
+.PHONY: audit drill model-spool bench-sync faults-sync model-sync help ready up down clean status demo test bench-quarantine bench-relay bench-smtp fuzz-smtp lint format docs
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -46,6 +46,9 @@ bench-quarantine: ready ## Fill a quarantine with ROWS mails (10000000) and ask 
 
 drill: ready ## Break a cluster under load, fault by fault (SHORT=1, ONLY="names", DEMO=path of a running one)
 	@$(PY) -m tests.drill $(if $(DEMO),--demo $(DEMO)) $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+audit: ready ## Were REPLIES (1000) spoken after two hosts had synced the copy? Asked of the kernel, by strace; also without PostgreSQL
+	@$(PY) -m tests.drill.audit --replies $(or $(REPLIES),1000) $(if $(DEMO),--demo $(DEMO)) $(ARGS)
 
 model-spool: ready ## The spool's model: real code, simulated hosts, for STEPS and SEEDS; its report in var-spool-model/
 	@$(PY) -m tests.syncd.spool.model --steps $(or $(STEPS),1000000) --seeds $(or $(SEEDS),10000) $(ARGS)

@@ -10,6 +10,8 @@ from typing import Any
 
 import asyncpg
 
+from control.local.layout import Layout
+from control.local.supervise import Supervisor
 from syncd import config
 from tests.e2e.fleet import Fleet, eventually
 
@@ -47,6 +49,18 @@ def stopped(fleet: Fleet) -> Iterator[None]:
     os.kill(pid, signal.SIGQUIT)
     yield
     eventually(lambda: _answers(fleet), "PostgreSQL to answer", within_s=60)
+
+
+@contextmanager
+def away(fleet: Fleet) -> Iterator[None]:
+    """Stopped through the supervisor, so that it stays away until it is started again."""
+    supervisor = Supervisor(Layout(fleet.path.parent, 0))
+    supervisor.stop("postgres")
+    try:
+        yield
+    finally:
+        supervisor.ensure("postgres")
+        eventually(lambda: _answers(fleet), "PostgreSQL to answer", within_s=60)
 
 
 def _answers(fleet: Fleet) -> bool:

@@ -8,17 +8,12 @@ import argparse
 import json
 import multiprocessing
 import sys
-from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from tests.drill.__main__ import tree_hash
-from tests.syncd.spool.model.running import alone, run
-from tests.syncd.spool.model.world import Broken
-
-PIECE = 100
-"""Seeds of one process, and of one line of the results."""
+from tests.syncd.spool.model.running import PIECE, piece
 
 
 def main() -> int:
@@ -49,21 +44,6 @@ def main() -> int:
     broken = [words for row in rows for words in row["broken"]]
     print("\n".join(broken) or f"no promise was broken ({path})")
     return 1 if broken else 0
-
-
-def piece(first: int) -> dict[str, Any]:
-    """Run some seeds."""
-    steps, counts, broken = 0, Counter[str](), list[str]()
-    with alone():
-        for seed in range(first, first + PIECE):
-            try:
-                world = run(seed)
-            except Broken as error:
-                broken.append(str(error))
-                continue
-            steps += world.steps
-            counts.update(world.counts)
-    return {"first": first, "seeds": PIECE, "steps": steps, "counts": dict(counts), "broken": broken}
 
 
 def _say(rows: list[dict[str, Any]], end: str = "\r") -> None:

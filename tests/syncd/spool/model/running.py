@@ -8,6 +8,7 @@ import sys
 import tempfile
 import types
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -43,6 +44,8 @@ LARGE_BYTES = 600
 SCRATCH = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """A directory in memory: these disks are cut by the simulation, never by the machine."""
 COLLECT_EVERY = 25
+PIECE = 100
+"""Seeds of one process, and of one line of the results."""
 EPOCH_1 = 1_700_000_000.0
 
 
@@ -132,6 +135,21 @@ _TASK_GROUP = asyncio.TaskGroup.__init__
 def _ordered(group: asyncio.TaskGroup) -> None:
     _TASK_GROUP(group)
     group._tasks = _InOrder()  # type: ignore[assignment]
+
+
+def piece(first: int) -> dict[str, Any]:
+    """Run some seeds."""
+    steps, counts, broken = 0, Counter[str](), list[str]()
+    with alone():
+        for seed in range(first, first + PIECE):
+            try:
+                world = run(seed)
+            except Broken as error:
+                broken.append(str(error))
+                continue
+            steps += world.steps
+            counts.update(world.counts)
+    return {"first": first, "seeds": PIECE, "steps": steps, "counts": dict(counts), "broken": broken}
 
 
 @contextmanager
