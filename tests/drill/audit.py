@@ -1,5 +1,5 @@
-"""`python -m tests.drill.audit`: watches the system calls of workers, spools and receiver while mail is refused and held,
-and asks of every reply that kept a copy: was it synced in the journals of two hosts before the reply went out?
+"""`python -m tests.drill.audit`: watches the system calls of workers, spools and receiver while mail is refused and
+held, and asks of every reply that kept a copy: was it synced in the journals of two hosts before the reply went out?
 
 Needs strace and the right to attach to the cluster's processes. Exit status 1 for a single exception.
 """
