@@ -84,8 +84,8 @@ class Written:
     """A change that is committed, or the present state when nothing was different.
 
     `members` are the nodes that have to apply it; `generation` and `revision` go together. `stamp` is when it was
-    committed, in µs of the database's clock, 0 when that is not known. `asked_at` is our monotonic clock when COMMIT was
-    sent: a report can overtake its answer, so the way to the nodes is timed from there.
+    committed, in µs of the database's clock, 0 when that is not known. `asked_at` is our monotonic clock when COMMIT
+    was sent: a report can overtake its answer, so the way to the nodes is timed from there.
     """
 
     generation: int

@@ -117,8 +117,10 @@ async def test_a_lost_body_is_told_apart_from_none(pool: Any, packs: Packs, name
     assert await items.raw(pool, packs, THEY, mine) is None
 
 
-async def test_deleted_mail_is_gone(pool: Any, packs: Packs) -> None:
+async def test_deleted_mail_is_shown_only_to_who_looks_into_the_bin(pool: Any, packs: Packs) -> None:
     mine, _ = await _kept(pool, packs)
-    await pool.execute("update quarantine set status = 'deleted'")
+    await pool.execute("update quarantine set status = 'deleted', deleted_at = now()")
     assert await items.get(pool, ME, mine) is None
-    assert await items.raw(pool, packs, ME, mine) is None
+    assert (await items.get(pool, ME, mine, binned=True)) is not None
+    assert await items.raw(pool, packs, ME, mine) == RAW
+    assert await items.raw(pool, packs, THEY, mine) is None

@@ -208,12 +208,12 @@ async def test_no_database_at_all_is_no_reason_to_set_anything_aside(
     assert ingest.trouble.startswith("PostgreSQL: ")
 
 
-async def test_a_database_that_was_not_migrated_waits(database: str, tmp_path: Path, writer: PackWriter) -> None:
-    line = Session(database)
+async def test_a_database_that_was_not_migrated_waits(empty_database: str, tmp_path: Path, writer: PackWriter) -> None:
+    line = Session(empty_database)
     ingest, mails = Ingest(line, writer), [Journal(tmp_path / "journal").hold(kept())]
     with pytest.raises(NotNow):
         await ingest.store(mails)
-    await prepare(database)
+    await prepare(empty_database)
     await ingest.store(mails)
     line.close()
 

@@ -17,21 +17,21 @@ from tests.syncd.running import Program
 
 
 @pytest.fixture
-def receiver(database: str, tmp_path: Path) -> Iterator[Process]:
+def receiver(empty_database: str, tmp_path: Path) -> Iterator[Process]:
     """One that was not started yet; its database is there, without a schema."""
-    made = Process(tmp_path, database, make_tls(tmp_path / "tls", uri=RECEIVER, authority=Authority.make()))
+    made = Process(tmp_path, empty_database, make_tls(tmp_path / "tls", uri=RECEIVER, authority=Authority.make()))
     yield made
     made.kill()
 
 
-async def test_it_listens_before_there_is_a_schema_and_is_ready_after(receiver: Process, database: str) -> None:
+async def test_it_listens_before_there_is_a_schema_and_is_ready_after(receiver: Process, empty_database: str) -> None:
     receiver.start()
     receiver.until(lambda: receiver.listens() and receiver.says()[1].startswith("mail is held, not stored: PostgreSQL"))
     assert receiver.says()[0] == 503
     assert receiver.says("live")[0] == 200
-    await prepare(database)
+    await prepare(empty_database)
     receiver.until(lambda: receiver.says() == (200, "ok\n"))
-    connection = await asyncpg.connect(database)
+    connection = await asyncpg.connect(empty_database)
     ahead = await connection.fetch(
         "select inhrelid::regclass::text from pg_inherits where inhparent = 'messages'::regclass"
     )
@@ -41,7 +41,7 @@ async def test_it_listens_before_there_is_a_schema_and_is_ready_after(receiver: 
 
 
 def test_it_says_when_postgresql_goes_and_when_it_is_back(
-    receiver: Process, postgres: Postgres, database: str, migrated: None
+    receiver: Process, postgres: Postgres, empty_database: str, migrated: None
 ) -> None:
     receiver.start()
     receiver.until(lambda: receiver.says() == (200, "ok\n"))
@@ -57,13 +57,13 @@ def test_it_says_when_postgresql_goes_and_when_it_is_back(
 
 
 @pytest.fixture
-async def migrated(database: str) -> None:
+async def migrated(empty_database: str) -> None:
     """The schema, made before a test that is no coroutine."""
-    await prepare(database)
+    await prepare(empty_database)
 
 
-async def test_packs_of_an_earlier_life_are_sealed(receiver: Process, database: str) -> None:
-    await prepare(database)
+async def test_packs_of_an_earlier_life_are_sealed(receiver: Process, empty_database: str) -> None:
+    await prepare(empty_database)
     receiver.open_packs.mkdir()
     name = f"{packs.today()}/31/01ARZ3NDEKTSV4RRFFQ69G5FAV.pack"
     entry = Press().entry("01ARZ3NDEKTSV4RRFFQ69G5FAV", b"mail")
