@@ -7,7 +7,6 @@ are in the same database. What may have happened since the backup is marked, nev
 """
 
 import asyncio
-import sys
 import tempfile
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from control.backup import (
     Manifest,
     copy_missing,
     environment,
+    leave,
     objects,
     program,
     sha256,
@@ -49,8 +49,8 @@ def run(settings: Control, place: str, *, at: datetime | None, replace: bool) ->
     try:
         name, marked = asyncio.run(bring_back(settings, objects(place), at=at, replace=replace))
     except (Failed, Away, OSError, TimeoutError, asyncpg.PostgresError, migrate.Unmigratable) as error:
-        sys.exit(f"restore: {str(error) or type(error).__name__}")
-    print(f"restored {name}; {marked} deliveries may have been made since: they are shown as unknown")
+        leave(1, f"restore: {str(error) or type(error).__name__}")
+    leave(0, f"restored {name}; {marked} deliveries may have been made since: they are shown as unknown")
 
 
 async def bring_back(
