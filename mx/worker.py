@@ -5,7 +5,6 @@ import signal
 from contextlib import AsyncExitStack
 
 import uvloop
-from syncd.spool.client import SpoolClient
 
 from monitoring.metrics import mx as metrics
 from mx import listener
@@ -16,6 +15,7 @@ from mx.policy import Policies
 from mx.services import Services
 from syncd import config
 from syncd.nexthop import How, Pool
+from syncd.spool.client import SpoolClient
 
 
 def run(node: config.Node, *, metrics_port: int, number: int) -> None:
