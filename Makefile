@@ -4,7 +4,7 @@ PY := .venv/bin/python
 export VAR PORT_BASE DNS_UPSTREAM
 
 .DEFAULT_GOAL := help
-.PHONY: audit drill model-spool bench-sync faults-sync model-sync help ready up down clean status demo test bench-quarantine bench-relay bench-smtp fuzz-smtp lint format docs
+.PHONY: audit drill model-spool bench-sync faults-sync model-sync help ready up down clean status demo test bench-spool bench-quarantine bench-relay bench-smtp fuzz-smtp lint format docs
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -40,6 +40,9 @@ fuzz-smtp: ready ## Mutated dialogues against the SMTP front for SECONDS (60), i
 
 bench-relay: ready ## CPU a relayed mail costs, our client beside aiosmtplib (needs Debian's postfix for smtp-sink)
 	@$(PY) -m tests.bench.relay
+
+bench-spool: ready ## What a kept mail costs each leg of the spool, adds to a reply, and takes in a backlog (SHORT=1: that it runs)
+	@$(PY) -m tests.bench.spool $(if $(SHORT),--short) $(ARGS)
 
 bench-quarantine: ready ## Fill a quarantine with ROWS mails (10000000) and ask it (BENCH_DIR, KEEP=1; ROWS=50000: that it runs)
 	@$(PY) -m tests.bench.quarantine --rows $(or $(ROWS),10000000) $(ARGS)
