@@ -25,9 +25,7 @@ receiver_backlog = Gauge("control_receiver_backlog", "Records held but not yet s
 receiver_poison = Counter("control_receiver_poison_total", "Records set aside because they could not be stored.")
 ingest_seconds = Histogram("control_ingest_seconds", "One ingest batch, pack and rows.", buckets=FAST_S)
 packs_open_bytes = Gauge("control_packs_open_bytes", "Bytes of packs that the object store does not hold yet.")
-bodies_lag = Gauge(
-    "control_bodies_lag_seconds", "Age of the oldest kept mail whose body is not in the search index."
-)
+bodies_lag = Gauge("control_bodies_lag_seconds", "Age of the oldest kept mail whose body is not in the search index.")
 bodies_indexed = Counter("control_bodies_indexed_total", "Kept mails whose bodies were put into the search index.")
 bodies_unread = Counter("control_bodies_unread_total", "Bodies that broke the reader's bounds; found by header alone.")
 bodies_lost = Counter("control_bodies_lost_total", "Bodies that were damaged before they reached a pack.")
